@@ -1,0 +1,64 @@
+"""Every plug-in that ships with nnray: kind, name, and where its function stands.
+
+Strings only, so that listing them imports nothing. Adding a thing is one function in one file
+and one line here; the contract tests cover it from that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CATALOG: Mapping[str, Mapping[str, str]] = {
+    "dataset": {
+        "digits": "nnray.data.digits:digits",
+        "mnist": "nnray.data.idx:mnist",
+        "fashion_mnist": "nnray.data.idx:fashion_mnist",
+        "cifar10": "nnray.data.cifar:cifar10",
+        "image_folder": "nnray.data.folder:image_folder",
+        "npz": "nnray.data.npz:npz",
+    },
+    "augmentation": {
+        "crop": "nnray.data.augment:crop",
+        "flip": "nnray.data.augment:flip",
+        "rotation": "nnray.data.augment:rotation",
+        "color": "nnray.data.augment:color",
+        "erasing": "nnray.data.augment:erasing",
+        "mixup": "nnray.data.augment:mixup",
+        "cutmix": "nnray.data.augment:cutmix",
+    },
+    "model": {
+        "mlp": "nnray.models.mlp:mlp",
+        "cnn": "nnray.models.cnn:cnn",
+        "simple_cnn": "nnray.models.cnn:simple_cnn",
+        "lenet": "nnray.models.cnn:lenet",
+        "cifar_cnn": "nnray.models.cnn:cifar_cnn",
+        "resnet": "nnray.models.resnet:resnet",
+        "torchvision": "nnray.models.torchvision:torchvision_classifier",
+    },
+    "task": {
+        "classification": "nnray.tasks.classification:classification",
+    },
+    "optimizer": {
+        "sgd": "nnray.training.optimizers:sgd",
+        "adam": "nnray.training.optimizers:adam",
+        "adamw": "nnray.training.optimizers:adamw",
+        "rmsprop": "nnray.training.optimizers:rmsprop",
+        "adagrad": "nnray.training.optimizers:adagrad",
+        "muon": "nnray.training.optimizers:muon",
+    },
+    "schedule": {
+        "constant": "nnray.training.schedules:constant",
+        "step": "nnray.training.schedules:step",
+        "cosine": "nnray.training.schedules:cosine",
+        "one_cycle": "nnray.training.schedules:one_cycle",
+        "plateau": "nnray.training.schedules:plateau",
+    },
+    "searcher": {
+        "tpe": "nnray.runners.sweep.searchers:tpe",
+        "random": "nnray.runners.sweep.searchers:random",
+    },
+    "scheduler": {
+        "asha": "nnray.runners.sweep.schedulers:asha",
+        "none": "nnray.runners.sweep.schedulers:none",
+    },
+}
