@@ -1,0 +1,40 @@
+"""What holds for every test: a folder of its own, no network habits, the same examples each time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch or Ray are imported anywhere: two cores are shared by all that runs beside a test.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["DO_NOT_TRACK"] = "1"
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "RAY_ADDRESS"):
+    os.environ.pop(name, None)
+
+import pytest  # noqa: E402 (the environment comes first)
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile(
+    "nnray",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("nnray")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, so that no test reads or writes the repository by accident."""
+    monkeypatch.chdir(tmp_path)
