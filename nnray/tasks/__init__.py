@@ -1,0 +1,1 @@
+"""Tasks: what is learnt, and the mergeable sums that it is measured by."""

@@ -1,0 +1,39 @@
+"""What a task is: a loss to learn by, and sums that metrics are read from.
+
+A task never averages over batches. It gives sums on the device for each batch; batches, ranks
+and clients add them up (`nnray.metrics`), and the quotients are taken once, in ``summarize``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from nnray.metrics import Array, MetricSums
+
+Sums = Mapping[str, Tensor]
+"""Name to a detached sum over the examples of a batch, of any shape, on the batch's device."""
+
+
+class Task(Protocol):
+    """A loss and mergeable metrics for a batch of ``outputs`` against ``targets``."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The differentiable mean loss of a batch, with all that regularises it."""
+
+    def train_sums(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> Sums:
+        """The few sums that a training step can afford; ``loss`` is what ``loss`` returned."""
+
+    def eval_sums(self, outputs: Tensor, targets: Tensor) -> Sums:
+        """All sums that the metrics need."""
+
+    def summarize(self, sums: MetricSums) -> dict[str, float]:
+        """The metrics, by names without the split: ``loss``, ``accuracy``, ..."""
+
+    def summarize_train(self, sums: MetricSums) -> dict[str, float]:
+        """The metrics that ``train_sums`` carry."""
+
+    def confusion(self, sums: MetricSums) -> Array | None:
+        """Counts by target (row) and prediction (column); None where a task has no classes."""

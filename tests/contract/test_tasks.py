@@ -1,0 +1,113 @@
+"""Laws that every task of the catalog obeys."""
+
+from __future__ import annotations
+
+import math
+from importlib import import_module
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnray.catalog import CATALOG
+from nnray.data.splits import DataInfo
+from nnray.metrics import MetricSums, merge, to_sums
+from nnray.tasks.task import Task
+
+TASKS = sorted(CATALOG["task"])
+
+
+def make(name: str, num_classes: int) -> Task:
+    module, _, function = CATALOG["task"][name].partition(":")
+    classes = tuple(f"class {label}" for label in range(num_classes))
+    task: Task = getattr(import_module(module), function)(DataInfo("made up", (3,), classes))
+    return task
+
+
+def draw(seed: int, size: int, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    outputs = 3 * torch.randn(size, num_classes, generator=rng)
+    return outputs, torch.randint(num_classes, (size,), generator=rng)
+
+
+def sums_of(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> MetricSums:
+    return to_sums(task.eval_sums(outputs, targets), len(targets))
+
+
+@pytest.mark.parametrize("name", TASKS)
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 2**32),
+    size=st.integers(1, 60),
+    num_classes=st.integers(2, 12),
+    cuts=st.lists(st.integers(0, 60), max_size=8),
+)
+def test_sums_over_batches_are_the_sums_of_the_whole(
+    name: str, seed: int, size: int, num_classes: int, cuts: list[int]
+) -> None:
+    task = make(name, num_classes)
+    outputs, targets = draw(seed, size, num_classes)
+    ends = sorted({0, size, *(cut for cut in cuts if cut < size)})
+    parts = [sums_of(task, outputs[a:b], targets[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    merged, whole = merge(parts), sums_of(task, outputs, targets)
+    assert merged.count == whole.count == size
+    assert merged.sums.keys() == whole.sums.keys()
+    for key, value in whole.sums.items():
+        torch.testing.assert_close(torch.tensor(merged.sums[key]), torch.tensor(value), rtol=1e-6, atol=1e-9)
+    assert task.summarize(merged) == pytest.approx(task.summarize(whole), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", TASKS)
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 40), num_classes=st.integers(2, 12))
+def test_metrics_are_finite_and_don_t_depend_on_the_order(
+    name: str, seed: int, size: int, num_classes: int
+) -> None:
+    task = make(name, num_classes)
+    outputs, targets = draw(seed, size, num_classes)
+    metrics = task.summarize(sums_of(task, outputs, targets))
+    assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    assert task.summarize(sums_of(task, outputs[order], targets[order])) == pytest.approx(metrics, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_loss_is_a_scalar_with_finite_gradients(name: str) -> None:
+    outputs, targets = draw(0, 16, 5)
+    outputs.requires_grad_()
+    loss = make(name, 5).loss(outputs, targets)
+    loss.backward()
+    assert loss.shape == ()
+    assert outputs.grad is not None
+    assert outputs.grad.isfinite().all()
+    assert outputs.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_sums_hold_no_graph(name: str) -> None:
+    task = make(name, 5)
+    outputs, targets = draw(0, 16, 5)
+    outputs.requires_grad_()
+    train = task.train_sums(outputs, targets, task.loss(outputs, targets))
+    sums = {**train, **task.eval_sums(outputs, targets)}
+    assert not any(value.requires_grad for value in sums.values())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_training_metrics_are_those_of_the_evaluation_of_the_same_batch(name: str) -> None:
+    task = make(name, 5)
+    outputs, targets = draw(1, 33, 5)
+    sums = to_sums(task.train_sums(outputs, targets, task.loss(outputs, targets)), 33)
+    train, whole = task.summarize_train(sums), task.summarize(sums_of(task, outputs, targets))
+    assert train == pytest.approx({key: whole[key] for key in train}, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_confusion_counts_every_example_once(name: str) -> None:
+    task = make(name, 5)
+    outputs, targets = draw(2, 41, 5)
+    confusion = task.confusion(sums_of(task, outputs, targets))
+    if confusion is not None:
+        assert confusion.shape == (5, 5)
+        assert confusion.sum(axis=1).tolist() == torch.bincount(targets, minlength=5).tolist()
