@@ -43,7 +43,7 @@ def evaluate(
             with autocast(inputs.device, precision):
                 outputs = model(inputs)
             for name, value in task.eval_sums(outputs, targets).items():
-                totals[name] = totals[name].add_(value) if name in totals else value
+                totals[name] = totals[name] + value if name in totals else value
             count += len(targets)
     sums = to_sums({name: value.cpu() for name, value in totals.items()}, count)
     return sums if reduce is None else reduce(sums)

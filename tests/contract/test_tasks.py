@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from importlib import import_module
+from itertools import pairwise
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_sums_over_batches_are_the_sums_of_the_whole(
     task = make(name, num_classes)
     outputs, targets = draw(seed, size, num_classes)
     ends = sorted({0, size, *(cut for cut in cuts if cut < size)})
-    parts = [sums_of(task, outputs[a:b], targets[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [sums_of(task, outputs[a:b], targets[a:b]) for a, b in pairwise(ends)]
     merged, whole = merge(parts), sums_of(task, outputs, targets)
     assert merged.count == whole.count == size
     assert merged.sums.keys() == whole.sums.keys()
