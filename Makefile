@@ -51,11 +51,11 @@ $(READY): requirements.lock pyproject.toml
 		echo "nnray needs Python 3.11 or newer; python3 here is: $$(python3 --version 2>&1 || true)." >&2; \
 		echo "Install a newer one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; \
 	fi; \
-	echo "Setting up .venv with $$($$python --version): about 3 GB once, later runs skip this."; \
+	echo "Setting up .venv with $$($$python --version): a few GB of packages, once."; \
 	test -x $(BIN)/python || $$python -m venv .venv || { \
 		echo "$$python can't make a virtual environment: install its venv module (Debian: python3-venv)." >&2; exit 1; }
 	@awk '/^uv==/ { on = 1 } on { print } on && !/\\$$/ { exit }' requirements.lock > .venv/uv.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,5 +1,82 @@
-"""Train, tune and record neural networks: one experiment file, one loop, one record in MLflow."""
+"""Train, tune and record neural networks: one experiment file, one loop, one record in MLflow.
+
+``import nnray`` costs nothing: each public name is fetched from its module when it is first used.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnray.api import load, resume, sweep, train
+    from nnray.config import Experiment
+    from nnray.data.splits import DataInfo, DataSplits, Examples
+    from nnray.errors import (
+        CheckpointError,
+        ConfigError,
+        DataError,
+        DivergedError,
+        NnrayError,
+        RunError,
+        TrackingError,
+        UserCodeError,
+    )
+    from nnray.runners.results import RunResult
+    from nnray.runners.sweep import SweepResult
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DataInfo",
+    "DataSplits",
+    "DivergedError",
+    "Examples",
+    "Experiment",
+    "NnrayError",
+    "RunError",
+    "RunResult",
+    "SweepResult",
+    "TrackingError",
+    "UserCodeError",
+    "load",
+    "resume",
+    "sweep",
+    "train",
+]
+
+_HOMES = {
+    "nnray.api": ("load", "resume", "sweep", "train"),
+    "nnray.config": ("Experiment",),
+    "nnray.data.splits": ("DataInfo", "DataSplits", "Examples"),
+    "nnray.errors": (
+        "CheckpointError",
+        "ConfigError",
+        "DataError",
+        "DivergedError",
+        "NnrayError",
+        "RunError",
+        "TrackingError",
+        "UserCodeError",
+    ),
+    "nnray.runners.results": ("RunResult",),
+    "nnray.runners.sweep": ("SweepResult",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Fetch a public name (PEP 562)."""
+    for home, names in _HOMES.items():
+        if name in names:
+            import importlib
+
+            value: object = getattr(importlib.import_module(home), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'nnray' has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
