@@ -1,0 +1,50 @@
+"""From what a data set function returned to splits that can be trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from nnray.data.check import as_splits
+from nnray.data.splits import DataSplits
+from nnray.data.statistics import digest, moments
+from nnray.data.stratify import limited, split_off
+from nnray.seeding import derive
+
+
+def prepare(
+    result: Any,
+    *,
+    name: str,
+    seed: int,
+    validation: float = 0.1,
+    limit: int | None = None,
+    normalize: bool = True,
+) -> DataSplits:
+    """Check, split and measure a data set; its test split stays unread until it is called for.
+
+    Args:
+        result: What the data set function returned.
+        name: The data set, as in the experiment.
+        seed: Of the experiment: which examples are held back, and which are kept under ``limit``.
+        validation: Share (below 1) or count (from 1 on) of training examples to hold back,
+            stratified; not used if the data set has a validation split of its own.
+        limit: Train on so many examples at most, stratified; the validation split stays the same.
+        normalize: Measure mean and standard deviation, on the training split only; else both are empty.
+
+    Raises:
+        DataError: Data that can't be learnt from, or too few.
+        UserCodeError: The function returned something else.
+    """
+    splits = as_splits(result, name=name)
+    train, val = splits.train, splits.val
+    if val is None:
+        held, rest = split_off(
+            train.targets, amount=validation, seed=derive(seed, "validation"), key="data.validation"
+        )
+        train, val = train.take(rest), train.take(held)
+    if limit is not None and limit < len(train):
+        train = train.take(limited(train.targets, limit=limit, seed=derive(seed, "limit")))
+    mean, std = moments(train.inputs) if normalize else ((), ())
+    info = replace(splits.info, mean=mean, std=std, digest=digest(train, val))
+    return DataSplits(train, val, splits.test, info)

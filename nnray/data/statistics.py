@@ -1,0 +1,63 @@
+"""Mean and standard deviation by channel or feature, and a digest of the data.
+
+Bytes are counted, not converted: the statistics of an image set need no float copy of it, and
+the sums are exact integers, the same on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from nnray.data.check import blocks
+from nnray.data.splits import Examples
+
+Moments = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def moments(inputs: Tensor) -> Moments:
+    """Mean and standard deviation by channel or feature; images on the scale of 0 to 1.
+
+    A standard deviation of 0 is given as 1, so that dividing by it is safe.
+
+    Shape:
+        inputs: ``[N, C, H, W]`` or ``[N, F]``.
+    """
+    mean, variance = _byte_moments(inputs) if inputs.dtype == torch.uint8 else _float_moments(inputs)
+    std = variance.clamp(min=0).sqrt()
+    # Rounding of a constant feature leaves some 1e-8 of its size, not 0.
+    std[std <= 1e-7 * mean.abs()] = 1.0
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def digest(*parts: Examples) -> str:
+    """SHA-256 over shapes, types and bytes of splits, as hex."""
+    sha = hashlib.sha256()
+    for tensor in (t for part in parts for t in (part.inputs, part.targets)):
+        sha.update(repr((tuple(tensor.shape), str(tensor.dtype))).encode())
+        for block in blocks(tensor):
+            sha.update(block.contiguous().numpy().data)
+    return sha.hexdigest()
+
+
+def _byte_moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    channels = inputs.shape[1]
+    seen = torch.zeros(channels, 256, dtype=torch.int64)
+    for block in blocks(inputs):
+        for channel in range(channels):
+            seen[channel] += torch.bincount(block[:, channel].flatten(), minlength=256)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    share = seen.double() / seen.sum(1, keepdim=True)
+    mean = share @ values
+    return mean, (share * (values - mean[:, None]) ** 2).sum(1)
+
+
+def _float_moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    over = [0, *range(2, inputs.ndim)]
+    count = inputs.numel() // inputs.shape[1]
+    shape = (1, -1, *[1] * (inputs.ndim - 2))
+    mean = torch.stack([b.double().sum(over) for b in blocks(inputs)]).sum(0) / count
+    square = [(b.double() - mean.view(shape)).square().sum(over) for b in blocks(inputs)]
+    return mean, torch.stack(square).sum(0) / count
