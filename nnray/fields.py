@@ -7,7 +7,7 @@ puts the same bounds into the JSON schema.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,3 +20,5 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 """From 0 to 1, both included."""
 Probability = Annotated[float, Field(ge=0, lt=1)]
 """From 0, included, to 1, not included: a dropout, a momentum, a decay."""
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
+Initialization = Literal["default", "kaiming", "xavier", "orthogonal"]

@@ -1,0 +1,48 @@
+"""Normalisation as the first layer of a model, so that a saved model takes plain pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nnray.data.splits import DataInfo
+
+
+class Preprocessed(nn.Module):
+    """A network behind the normalisation of its inputs.
+
+    Args:
+        net: Takes normalised inputs.
+        mean: By channel or feature.
+        std: Likewise.
+
+    Shape:
+        inputs: ``[B, C, H, W]`` or ``[B, F]``, as ``net`` takes them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalise, then apply the network."""
+        outputs: Tensor = self.net((inputs - self.mean) / self.std)
+        return outputs
+
+
+def preprocess(net: nn.Module, info: DataInfo) -> Preprocessed:
+    """Put the statistics of a data set in front of a network; mean 0 and std 1 where it has none."""
+    mean = _by_channel(info.mean or [0.0] * info.input_shape[0], info)
+    std = _by_channel(info.std or [1.0] * info.input_shape[0], info)
+    return Preprocessed(net, mean, std)
+
+
+def _by_channel(values: Sequence[float], info: DataInfo) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(-1, *[1] * (len(info.input_shape) - 1))
