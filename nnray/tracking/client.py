@@ -1,0 +1,49 @@
+"""MLflow as nnray runs it: quiet, without telemetry, never unpickling, and with no retries of its own.
+
+MLflow takes seconds to import, so nothing here does so before it is asked to. Its own retries block
+for minutes and repeat requests that may have been heard, so they are off: the writer tries again, and
+asks before it repeats. Whoever has set one of these variables keeps the value.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_LEVELS = {
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+    "mlflow.utils.requirements_utils": logging.ERROR,
+}
+
+
+def set_environment() -> None:
+    """Set the variables that MLflow reads, where they are not set."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def make_client(uri: str) -> MlflowClient:
+    """A client of one store, which touches no global state of MLflow's. Imports MLflow."""
+    set_environment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -1,0 +1,27 @@
+"""The tracker that writes to MLflow: any tracking URI, in a thread of its own."""
+
+from __future__ import annotations
+
+from nnray.tracking.mlflow_store import MlflowStore
+from nnray.tracking.recorder import Recorder
+from nnray.tracking.spool import MemorySpool, Spool
+from nnray.tracking.store import artifact_root, resolve_uri
+
+
+class MlflowTracker(Recorder):
+    """A tracker over an MLflow store.
+
+    Args:
+        uri: Of the store; where left out, ``$MLFLOW_TRACKING_URI``, else ``mlflow.db`` in this folder.
+        experiment: Name of the MLflow experiment; made if it isn't there.
+        spool: Where entries wait; in memory, where left out.
+    """
+
+    def __init__(self, uri: str | None = None, *, experiment: str, spool: Spool | None = None) -> None:
+        resolved = resolve_uri(uri)
+        artifacts = artifact_root(resolved, experiment)
+        super().__init__(
+            resolved,
+            lambda models: MlflowStore(resolved, experiment, artifacts, models),
+            spool=spool or MemorySpool(),
+        )

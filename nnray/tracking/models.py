@@ -1,0 +1,170 @@
+"""A model in MLflow: written without inferring requirements, and loadable at any batch size.
+
+The format is ``pt2``, a traced graph with a free batch dimension, which never unpickles anything. Its
+signature is a float32 tensor ``[-1, ...]`` to ``[-1, K]``. MLflow's own ``log_model`` works on the
+global store and the active run, so the steps are taken one by one, with explicit ids.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnray.errors import IncompatibleModel
+from nnray.tracking.recorder import HeldModel
+from nnray.tracking.spool import Entry
+from nnray.tracking.tracker import ModelRecord, clean_name
+from nnray.tracking.writer import Refused
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.models import Model
+    from numpy.typing import NDArray
+    from torch import nn
+
+MODEL_TAG = "nnray.model"
+SHA_TAG = "nnray.sha256"
+
+
+def log_model(client: MlflowClient, run_id: str, entry: Entry, held: HeldModel | None) -> ModelRecord:
+    """Log a model of a run, or find the one that was logged under this name and step."""
+    body = entry.body
+    found = find_model(client, run_id, body["name"], body["step"])
+    if found is None or found.status != "READY":
+        if held is None:
+            raise Refused("its weights went with the process that had them; resume the run to log it again")
+        found = _write(client, run_id, entry, held, found)
+    _link(client, run_id, entry, found.model_id)
+    return ModelRecord(f"models:/{found.model_id}", found.model_id, found.tags[SHA_TAG])
+
+
+def find_model(client: MlflowClient, run_id: str, name: str, step: int | None) -> LoggedModel | None:
+    """The logged model of a run by name and step; the one of the highest step if that is left out."""
+    experiment_id = client.get_run(run_id).info.experiment_id
+    where = f"source_run_id = '{run_id}' AND name = '{name}'"
+    found = client.search_logged_models([experiment_id], where)
+    steps = {
+        int(model.tags[MODEL_TAG].rpartition("@")[2]): model for model in found if MODEL_TAG in model.tags
+    }
+    return steps.get(max(steps, default=0) if step is None else step)
+
+
+def register(client: MlflowClient, run_id: str, entry: Entry) -> str:
+    """Register a run's model and point the alias at it; once, however often it is asked for."""
+    body = entry.body
+    model = find_model(client, run_id, body["model"], body["step"])
+    if model is None:
+        raise Refused(f"no model {body['model']!r} to register; log it first")
+    name = clean_name(body["name"]).replace("/", "_").replace(":", "_")
+    if not any(known.name == name for known in client.search_registered_models(f"name = '{name}'")):
+        client.create_registered_model(name)
+    known = client.search_model_versions(f"name = '{name}'")
+    version = next((v.version for v in known if v.model_id == model.model_id), None)
+    if version is None:
+        source = f"models:/{model.model_id}"
+        made = client.create_model_version(
+            name, source, run_id, await_creation_for=0, model_id=model.model_id
+        )
+        version = made.version
+    client.set_registered_model_alias(name, body["alias"], version)
+    return str(version)
+
+
+def save_model(module: nn.Module, example: NDArray[np.float32], folder: Path, model: Model) -> None:
+    """Write a module as an MLflow model: pt2, signature, input example, pinned requirements.
+
+    Raises:
+        IncompatibleModel: ``torch.export`` can't trace the module with a free batch dimension.
+    """
+    import mlflow.pytorch
+    import numpy as np
+    import torch
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        outputs = module(torch.from_numpy(example))
+        specs = [TensorSpec(np.dtype("float32"), (-1, *x.shape[1:])) for x in (example, outputs)]
+        try:
+            mlflow.pytorch.save_model(
+                module,
+                str(folder),
+                mlflow_model=model,
+                signature=ModelSignature(Schema([specs[0]]), Schema([specs[1]])),
+                input_example=example,
+                pip_requirements=list(requirements()),
+                serialization_format="pt2",
+            )
+        except Exception as error:
+            raise IncompatibleModel(
+                "torch.export",
+                [f"{type(module).__name__}: {str(error).strip().splitlines()[0]}"],
+                "Give forward() no Python branches on values or on the batch size.",
+            ) from error
+
+
+@cache
+def requirements() -> tuple[str, ...]:
+    """What loading a model takes, pinned to what is installed."""
+    return tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "torch", "numpy"))
+
+
+def _write(
+    client: MlflowClient, run_id: str, entry: Entry, held: HeldModel, found: LoggedModel | None
+) -> LoggedModel:
+    from mlflow.models import Model
+
+    from nnray.training.weights import weights_sha256
+
+    body, folder = entry.body, Path(entry.body["folder"])
+    module = getattr(held.module, "_orig_mod", held.module).cpu().eval()
+    sha256 = weights_sha256(module)
+    if found is None:
+        tags = {MODEL_TAG: f"{entry.run}/{body['name']}@{body['step']}", SHA_TAG: sha256}
+        found = client.create_logged_model(
+            client.get_run(run_id).info.experiment_id,
+            name=body["name"],
+            source_run_id=run_id,
+            tags=tags,
+            params=body["params"],
+            model_type="classifier",
+        )
+    described: Any = Model(
+        artifact_path=found.artifact_location,
+        model_uuid=found.model_id,
+        run_id=run_id,
+        model_id=found.model_id,
+    )
+    try:
+        save_model(module, held.example, folder, described)
+    except IncompatibleModel as error:
+        client.finalize_logged_model(found.model_id, "FAILED")
+        raise Refused(str(error)) from error
+    client.log_model_artifacts(found.model_id, str(folder))
+    return client.finalize_logged_model(found.model_id, "READY")
+
+
+def _link(client: MlflowClient, run_id: str, entry: Entry, model_id: str) -> None:
+    """Show the model among the run's outputs, with the run's own rows for its metrics."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    step = entry.body["step"]
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or all(output.model_id != model_id for output in outputs.model_outputs):
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    rows = []
+    for key, value in entry.body["metrics"].items():
+        at_step = [m for m in client.get_metric_history(run_id, clean_name(key)) if m.step == step]
+        when = at_step[-1].timestamp if at_step else entry.body["time_ms"]
+        value = at_step[-1].value if at_step else value
+        rows.append(Metric(clean_name(key), value, when, step, model_id=model_id, run_id=run_id))
+    if rows:
+        client.log_batch(run_id, metrics=rows, synchronous=True)
