@@ -186,13 +186,13 @@ def cifar_cnn(
     smallest = 4 if padding == "same" else 18
     depth, height, width = image_shape(info, "cifar_cnn", smallest=smallest)
     act, bias = ACTIVATIONS[activation], norm == "none"
-    layers: list[tuple[str, nn.Module | None]] = []
+    layers: list[tuple[str, nn.Module]] = []
     for number, units in enumerate(channels, start=1):
         last = number == len(channels)
         layers += [
             (f"conv{number}", nn.Conv2d(depth, units, 3, padding=padding, bias=bias)),
             (f"norm{number}", image_norm(norm, units)),
-            (f"pool{number}", None if last else nn.MaxPool2d(2)),
+            (f"pool{number}", nn.Identity() if last else nn.MaxPool2d(2)),
             (f"activation{number}", act()),
         ]
         depth = units
@@ -202,7 +202,7 @@ def cifar_cnn(
         ("flatten", nn.Flatten()),
         ("dropout1", dropout_layer(dropout)),
         ("hidden", nn.Linear(depth * height * width, hidden)),
-        ("norm_hidden", vector_norm("batch", hidden) if norm == "batch" else None),
+        ("norm_hidden", vector_norm("batch" if norm == "batch" else "none", hidden)),
         ("activation_hidden", act()),
         ("dropout2", dropout_layer(dropout)),
         ("output", nn.Linear(hidden, info.num_classes)),

@@ -53,27 +53,27 @@ def _alone(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
     return functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
 
 
-def stack(*layers: tuple[str, nn.Module | None]) -> nn.Sequential:
-    """Named layers in order; those that are None are left out, so names don't shift."""
-    return nn.Sequential(OrderedDict((name, layer) for name, layer in layers if layer is not None))
+def stack(*layers: tuple[str, nn.Module]) -> nn.Sequential:
+    """Named layers in order; names, not positions, so that a layer more doesn't shift the others' keys."""
+    return nn.Sequential(OrderedDict(layers))
 
 
-def dropout_layer(p: float) -> nn.Dropout | None:
-    """Dropout, or nothing where it would drop nothing."""
-    return nn.Dropout(p) if p else None
+def dropout_layer(p: float) -> nn.Module:
+    """Dropout, which draws no random numbers where it would drop nothing."""
+    return nn.Dropout(p) if p else nn.Identity()
 
 
-def image_norm(norm: str, channels: int) -> nn.Module | None:
+def image_norm(norm: str, channels: int) -> nn.Module:
     """The norm named ``none``, ``batch`` or ``group`` (of up to 32 groups) for maps of so many channels."""
     if norm == "none":
-        return None
+        return nn.Identity()
     return BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(gcd(32, channels), channels)
 
 
-def vector_norm(norm: str, features: int) -> nn.Module | None:
+def vector_norm(norm: str, features: int) -> nn.Module:
     """The norm named ``none``, ``batch`` or ``layer`` for vectors of so many features."""
     if norm == "none":
-        return None
+        return nn.Identity()
     return BatchNorm1d(features) if norm == "batch" else nn.LayerNorm(features)
 
 

@@ -31,7 +31,7 @@ def mlp(
         norm: Before each activation.
         init: How weights are drawn; default is torch's.
     """
-    layers: list[tuple[str, nn.Module | None]] = [("flatten", nn.Flatten())]
+    layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     width = prod(info.input_shape)
     for number, units in enumerate(hidden, start=1):
         layers += [
