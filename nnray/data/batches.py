@@ -60,6 +60,8 @@ class Batches:
         self._examples = _resident(examples, self.device)
         by_pixel = channels_last and examples.inputs.ndim == 4
         self._layout = torch.channels_last if by_pixel else torch.contiguous_format
+        # Augmentation works by rows of a channel, so what it gets is laid out by channel.
+        self._gathered = torch.contiguous_format if self.augment else self._layout
         self._block = _block_size(examples, batch_size=batch_size, device=self.device)
 
     @property
@@ -109,7 +111,7 @@ class Batches:
 
     def _as_float(self, inputs: Tensor) -> Tensor:
         scaled = inputs.dtype == torch.uint8
-        inputs = inputs.to(torch.float32, memory_format=self._layout)
+        inputs = inputs.to(torch.float32, memory_format=self._gathered)
         # Divided, as torchvision's ToTensor does: multiplying by 1 / 255 has other bits.
         return inputs.div_(255) if scaled else inputs
 
@@ -121,7 +123,7 @@ class Batches:
             rng.manual_seed(derive(self.seed, "augment", number, index))
             for apply in self.augment:
                 inputs, targets = _applied(apply, inputs, targets, rng)
-            yield inputs, targets
+            yield inputs.contiguous(memory_format=self._layout), targets
 
 
 def _applied(

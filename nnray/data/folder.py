@@ -1,0 +1,163 @@
+"""Images in folders, one folder a class."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from nnray.data.root import existing_root
+from nnray.data.splits import DataInfo, DataSplits, Examples
+from nnray.data.stratify import split_off
+from nnray.errors import DataError
+from nnray.fields import NonNegative, NonNegativeInt, PositiveInt
+from nnray.seeding import derive
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_SHOWN = 20
+_MODES = {"rgb": "RGB", "gray": "L"}
+_UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+Labelled = list[tuple[Path, int]]
+
+
+def image_folder(
+    *,
+    root: str | None = None,
+    folder: str = "",
+    size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None,
+    color: Literal["rgb", "gray"] = "rgb",
+    test: NonNegative = 0.2,
+    split_seed: NonNegativeInt = 0,
+) -> DataSplits:
+    """Images in ``CLASS/*`` or ``{train,val,test}/CLASS/*``.
+
+    Args:
+        root: The folder; None means ``$NNRAY_DATA``, else the user's cache folder.
+        folder: Its path below the root.
+        size: Scale images to so many pixels, a side or [height, width]; None: they are of one size.
+        color: rgb or gray; images of another kind are converted, transparency is dropped.
+        test: Share (below 1) or count (from 1 on) of the images to test on, stratified, 0 for none;
+            not used if there are folders ``train`` and ``test``.
+        split_seed: Which of them; its own, so that experiments of any seed test on the same images.
+    """
+    base = existing_root(root, name="image_folder") / folder
+    split = (base / "train").is_dir()
+    classes = _class_names(base / "train" if split else base)
+    read = partial(_read, shape=_pair(size), mode=_MODES[color])
+    if split:
+        return _published(base, classes, read)
+    files = _list(base, classes)
+    train: Labelled = files
+    later = None
+    if test:
+        targets = torch.tensor([label for _, label in files])
+        seed = derive(split_seed, "image_folder", "test")
+        held, rest = split_off(targets, amount=test, seed=seed, key="data.test")
+        train = [files[index] for index in rest.tolist()]
+        later = partial(read, [files[index] for index in held.tolist()])
+    return _splits(read(train), None, later, classes)
+
+
+def _published(base: Path, classes: Sequence[str], read: Any) -> DataSplits:
+    """Splits that stand in folders of their own; that of test isn't listed before it is called for."""
+    train = read(_list(base / "train", classes))
+    val = read(_list(base / "val", classes)) if (base / "val").is_dir() else None
+    later = (lambda: read(_list(base / "test", classes))) if (base / "test").is_dir() else None
+    return _splits(train, val, later, classes)
+
+
+def _splits(train: Examples, val: Examples | None, test: Any, classes: Sequence[str]) -> DataSplits:
+    info = DataInfo("image_folder", tuple(train.inputs.shape[1:]), tuple(classes))
+    return DataSplits(train, val, test, info)
+
+
+def _class_names(base: Path) -> list[str]:
+    names = sorted(p.name for p in _entries(base) if p.is_dir()) if base.is_dir() else []
+    if len(names) < 2:
+        raise DataError(
+            f"image_folder: {base} has {len(names)} folder(s); expected one for each class, at least two, "
+            "or train, val and test with those in each"
+        )
+    return names
+
+
+def _entries(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _list(base: Path, classes: Sequence[str]) -> Labelled:
+    number = {name: label for label, name in enumerate(classes)}
+    folders = sorted(p for p in _entries(base) if p.is_dir())
+    if unknown := [p.name for p in folders if p.name not in number]:
+        raise DataError(
+            f"image_folder: {base} has {unknown}, which train has not; it has {', '.join(classes)}"
+        )
+    found = {p: sorted(q for q in p.rglob("*") if q.suffix.lower() in SUFFIXES) for p in folders}
+    if empty := [str(p) for p, files in found.items() if not files]:
+        raise DataError(f"image_folder: no images in {', '.join(empty)}; allowed: {' '.join(SUFFIXES)}")
+    return [(file, number[p.name]) for p, files in found.items() for file in files]
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def _read(files: Labelled, *, shape: tuple[int, int] | None, mode: str) -> Examples:
+    """Read all images, and name all that can't be."""
+    pixels: NDArray[np.uint8] | None = None
+    problems: list[str] = []
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for index, (path, _) in enumerate(files):
+        try:
+            image = _decode(path, shape=shape, mode=mode)
+        except _UNREADABLE as error:
+            problems.append(f"{path}: {error}")
+            continue
+        shapes[image.shape] += 1
+        pixels = np.empty((len(files), *image.shape), dtype=np.uint8) if pixels is None else pixels
+        if image.shape == pixels.shape[1:]:
+            pixels[index] = image
+    _raise_problems(problems, shapes)
+    assert pixels is not None
+    return Examples(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
+
+
+def _raise_problems(problems: list[str], shapes: Counter[tuple[int, ...]]) -> None:
+    found = []
+    if problems:
+        more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        listed = "\n  ".join(problems[:_SHOWN] + more)
+        found.append(f"{len(problems)} image(s) can't be read; mend or remove them:\n  {listed}")
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{h} x {w} ({n})" for (_, h, w), n in shapes.most_common(_SHOWN))
+        found.append(f"images are of {len(shapes)} sizes: {sizes}; set data.size to scale them to one")
+    if found:
+        raise DataError("image_folder: " + "\n".join(found))
+
+
+def _decode(path: Path, *, shape: tuple[int, int] | None, mode: str) -> NDArray[np.uint8]:
+    with Image.open(path) as file:
+        image: Image.Image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):
+            # Pillow would cut 16-bit grey off at 255.
+            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        image = image.convert(mode)
+        if shape and (image.height, image.width) != shape:
+            image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+        array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
