@@ -1,0 +1,123 @@
+"""Every job file loads, says what it searches, and fits its data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from nnray.assembly import assemble
+from nnray.config import Experiment, dump, load, parse, with_overrides
+from nnray.data.root import data_root
+from nnray.data.splits import DataInfo, DataSplits, Examples
+from tests.conftest import ROOT
+
+JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
+SHAPES = {
+    "digits": (1, 8, 8),
+    "mnist": (1, 28, 28),
+    "fashion_mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+}
+WANTED = {
+    "digits",
+    "mnist_mlp",
+    "mnist_cnn",
+    "mnist_simple_cnn",
+    "mnist_lenet",
+    "cifar10_cnn",
+    "cifar10_cnn_augmented",
+    "fashion_mnist",
+}
+every_job = pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+
+
+def stand_in(name: str) -> DataSplits:
+    """Random pictures in the form of a data set, so that no download is needed."""
+    info = DataInfo(
+        name, SHAPES[name], tuple("0123456789"), (0.5,) * SHAPES[name][0], (0.2,) * SHAPES[name][0]
+    )
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(0, 256, (40, *SHAPES[name]), generator=generator, dtype=torch.uint8)
+    examples = Examples(inputs, torch.arange(40) % 10)
+    return DataSplits(examples, examples, None, info)
+
+
+def test_the_jobs_that_were_promised_are_there() -> None:
+    assert {path.stem for path in JOBS} >= WANTED
+
+
+def test_the_folder_holds_experiments_and_their_log_only() -> None:
+    assert [p.name for p in (ROOT / "jobs").iterdir() if p.suffix != ".yaml" and p.name != "LOG.md"] == []
+
+
+@every_job
+def test_it_loads_under_its_own_name(path: Path) -> None:
+    assert load(path).name == path.stem
+
+
+@every_job
+def test_its_dump_loads_to_the_same_experiment(path: Path, tmp_path: Path) -> None:
+    experiment = load(path)
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(experiment), encoding="utf-8")
+    assert load(again) == experiment
+
+
+@every_job
+def test_it_searches_learning_rate_dropout_and_l2(path: Path) -> None:
+    sweep = load(path).sweep
+    assert sweep is not None
+    assert set(sweep.space) >= {"optimizer.lr", "model.dropout", "optimizer.weight_decay"}
+
+
+@every_job
+def test_it_trains_on_data_of_its_shape(path: Path) -> None:
+    experiment = with_overrides(load(path), {"training.epochs": 1, "training.device": "cpu"})
+    built = assemble(experiment, stand_in(experiment.data.name))
+    inputs, targets = next(iter(built.train.epoch(1)))
+    before = [parameter.clone() for parameter in built.state.model.parameters()]
+    outputs, loss = built.step_fn(
+        built.state, inputs, targets, lambda model, x, y: _loss(built.task, model(x), y)
+    )
+    assert outputs.shape == (len(targets), 10)
+    assert torch.isfinite(loss)
+    after = built.state.model.parameters()
+    assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+@every_job
+def test_its_header_says_what_to_expect(path: Path) -> None:
+    head = path.read_text(encoding="utf-8").split("name:")[0]
+    assert "xpected" in head or "demo" in head
+
+
+def present(experiment: Experiment) -> bool:
+    folders = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
+    folder = folders.get(experiment.data.name)
+    return folder is None or ("NNRAY_DATA" in os.environ and (data_root(None) / folder).is_dir())
+
+
+@pytest.mark.parametrize("path", [path for path in JOBS if present(load(path))], ids=lambda path: path.stem)
+def test_it_assembles_on_its_data(path: Path) -> None:
+    experiment = load(path)
+    built = assemble(experiment)
+    assert built.splits.info.num_classes == 10
+    if isinstance(experiment.data.validation, int):
+        assert built.splits.val is not None
+        assert len(built.splits.val) == experiment.data.validation
+    inputs, _ = next(iter(built.train.epoch(1)))
+    assert 0 <= inputs.min() <= inputs.max() <= 1
+
+
+def _loss(task: object, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return task.loss(outputs, targets)  # type: ignore[attr-defined]
+
+
+def test_a_job_is_plain_yaml_that_overrides_reach() -> None:
+    source = "name: x\ndata: digits\nmodel: mlp\n"
+    import yaml
+
+    assert parse(yaml.safe_load(source), ["optimizer.lr=1e-3"], source="x").optimizer.kwargs["lr"] == 1e-3

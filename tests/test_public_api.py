@@ -1,0 +1,254 @@
+"""The public surface, and the rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nnray
+from tests.conftest import ROOT
+
+CODE = sorted((ROOT / "nnray").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TEXTS = [
+    *CODE,
+    *TESTS,
+    *(ROOT / "benchmarks").rglob("*.py"),
+    *(ROOT / "jobs").iterdir(),
+    *(path for path in (ROOT / "docs").rglob("*") if path.suffix in {".md", ".py"}),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "mkdocs.yml")),
+    *(ROOT / name for name in ("requirements.lock", ".gitignore", ".ci/run")),
+]
+SECTIONS = ["Args", "Returns", "Yields", "Shape", "Units", "Raises", "Source"]
+LONGEST_FILE, LONGEST_FUNCTION = 350, 60
+
+# Seams of three arguments in an order that is known by heart; all else has two at most.
+THREE_POSITIONAL = {"better", "evaluate", "log_artifact", "log_json", "log_text", "train_sums"}
+
+# What users build on: a change here is a change of the version.
+SIGNATURES = {
+    "load": "(path, overrides=())",
+    "resume": "(run=None, *, root='runs', quiet=False)",
+    "sweep": "(experiment, overrides=(), *, quiet=False)",
+    "train": "(experiment, overrides=(), *, quiet=False)",
+}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Documented = Function | ast.ClassDef
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def public(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Documented, bool]]:
+    """Public classes and functions at the top and in public classes: name, node, whether a method."""
+    for node in body:
+        if isinstance(node, Documented) and not node.name.startswith("_"):
+            yield f"{prefix}{node.name}", node, prefix.count(".") > 0
+            if isinstance(node, ast.ClassDef):
+                yield from public(node.body, f"{prefix}{node.name}.")
+
+
+def everything() -> Iterator[tuple[str, Documented, bool]]:
+    for path in CODE:
+        yield from public(ast.parse(path.read_text(encoding="utf-8")).body, f"{relative(path)}:")
+
+
+EVERYTHING = [(name, node, "." in name.split(":")[1]) for name, node, _ in everything()]
+
+
+def sections(docstring: str) -> list[str]:
+    """Headings of a Google docstring: a word and a colon alone on a line."""
+    return re.findall(r"^([A-Z][a-z]+):$", inspect.cleandoc(docstring), re.MULTILINE)
+
+
+def positional(node: Function, *, method: bool) -> list[str]:
+    """Parameters that a caller gives by position."""
+    names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
+    return names[1:] if method and not static else names
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(nnray.__all__) == list(nnray.__all__)
+    assert {*nnray.__all__, "__version__"} == set(dir(nnray))
+
+
+@pytest.mark.parametrize("name", nnray.__all__)
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    value = getattr(nnray, name)
+    assert inspect.getdoc(value)
+    assert getattr(nnray, name) is value
+
+
+def test_names_for_type_checkers_are_the_names_at_run_time() -> None:
+    tree = ast.parse((ROOT / "nnray/__init__.py").read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {
+        alias.name: node.module
+        for node in guarded.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = vars(nnray)["_HOMES"]
+    assert typed == {name: home for home, names in homes.items() for name in names}
+    assert sorted(typed) == nnray.__all__
+
+
+def test_an_unknown_name_is_an_attribute_error_that_lists_the_names() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute .trian.; it has: .*train"):
+        nnray.trian  # noqa: B018
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_signatures_are_kept(name: str) -> None:
+    signature = inspect.signature(getattr(nnray, name))
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    untyped = signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
+    assert str(untyped) == SIGNATURES[name]
+
+
+def test_the_signatures_are_those_of_all_public_functions() -> None:
+    functions = {name for name in nnray.__all__ if inspect.isfunction(getattr(nnray, name))}
+    assert functions == SIGNATURES.keys()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    metadata = importlib.import_module("importlib.metadata")
+    assert nnray.__version__ == metadata.version("nnray")
+
+
+def test_every_public_thing_has_a_docstring() -> None:
+    bare = [
+        relative(path) for path in CODE if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert bare == []
+    missing = [name for name, node, _ in EVERYTHING if not ast.get_docstring(node)]
+    assert missing == []
+
+
+def test_sections_are_known_and_in_order() -> None:
+    wrong = []
+    for name, node, _ in EVERYTHING:
+        found = sections(ast.get_docstring(node) or "")
+        if found != sorted(found, key=lambda s: SECTIONS.index(s) if s in SECTIONS else -1) or set(found) - {
+            *SECTIONS
+        }:
+            wrong.append(f"{name}: {found}")
+    assert wrong == []
+
+
+def test_documented_arguments_exist() -> None:
+    wrong = []
+    for name, node, _ in EVERYTHING:
+        if isinstance(node, ast.ClassDef):
+            continue
+        arguments = node.args
+        every = [
+            *arguments.posonlyargs,
+            *arguments.args,
+            *arguments.kwonlyargs,
+            arguments.vararg,
+            arguments.kwarg,
+        ]
+        known = {argument.arg for argument in every if argument}
+        wrong += [f"{name}: {arg}" for arg in documented(ast.get_docstring(node) or "") if arg not in known]
+    assert wrong == []
+
+
+def documented(docstring: str) -> list[str]:
+    """Names under ``Args:``; a type in parentheses would come along with its name."""
+    match = re.search(r"^Args:\n((?:    .*\n?|\n(?=    ))+)", inspect.cleandoc(docstring), re.MULTILINE)
+    return re.findall(r"^    (\S[^:]*?):(?:\s|$)", match[1], re.MULTILINE) if match else []
+
+
+def test_at_most_two_positional_parameters() -> None:
+    wrong = [
+        f"{name}{positional(node, method=method)}"
+        for name, node, method in EVERYTHING
+        if not isinstance(node, ast.ClassDef)
+        and len(positional(node, method=method)) > (3 if node.name in THREE_POSITIONAL else 2)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", CODE, ids=relative)
+def test_files_and_functions_are_short(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert source.count("\n") <= LONGEST_FILE
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)]
+    assert [f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > LONGEST_FUNCTION] == []
+
+
+def test_nothing_is_named_by_what_it_is_not() -> None:
+    assert [relative(path) for path in CODE if re.search(r"util|helper|common|misc", path.stem)] == []
+    assert [name for name, _, _ in EVERYTHING if re.search(r"(Manager|Helper|Utils?)$", name)] == []
+
+
+def test_there_is_at_least_as_much_test_as_code() -> None:
+    lines = [sum(path.read_text(encoding="utf-8").count("\n") for path in paths) for paths in (TESTS, CODE)]
+    assert lines[0] >= lines[1]
+
+
+def test_nothing_is_left_undone() -> None:
+    words = ("TO" + "DO", "FIX" + "ME", "pytest.mark." + "skip", "pytest." + "skip", "pytest.mark." + "xfail")
+    found = [
+        f"{relative(path)}: {word}"
+        for path in TEXTS
+        for word in words
+        if word in path.read_text(encoding="utf-8")
+    ]
+    assert found == []
+
+
+def test_no_file_names_a_registry_or_a_machine() -> None:
+    hosts = ("pypi." + "org", "python" + "hosted", "npm" + "js.", "deb" + "ian.org", "/wo" + "rk/")
+    found = [
+        f"{relative(path)}: {host}"
+        for path in TEXTS
+        for host in hosts
+        if host in path.read_text(encoding="utf-8")
+    ]
+    assert found == []
+
+
+def test_tests_wait_for_conditions() -> None:
+    found = [relative(path) for path in TESTS if "time." + "sleep" in path.read_text(encoding="utf-8")]
+    assert found == []
+
+
+def test_the_checks_see_what_is_wrong() -> None:
+    bad = '''
+class Public:
+    """One.
+
+    Source:
+        Somebody.
+
+    Args:
+        x: A thing.
+    """
+
+    def method(self, a, b, c):
+        """Two.
+
+        Args:
+            a (int): With a type.
+        """
+
+def _private(a, b, c): ...
+'''
+    found = list(public(ast.parse(bad).body, "m.py:"))
+    assert [name for name, _, _ in found] == ["m.py:Public", "m.py:Public.method"]
+    cls, method = found[0][1], found[1][1]
+    assert sections(ast.get_docstring(cls) or "") == ["Source", "Args"]
+    assert isinstance(method, ast.FunctionDef)
+    assert positional(method, method=True) == ["a", "b", "c"]
+    assert documented(ast.get_docstring(method) or "") == ["a (int)"]
