@@ -127,6 +127,21 @@ class UserCodeError(NnrayError):
         return f"{self.function}: {self.problem}"
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a run that can be resumed.
+
+    Args:
+        run: The name of its folder.
+    """
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        super().__init__(run)
+
+    def __str__(self) -> str:
+        return f"interrupted: `nnray resume {self.run}` goes on from here"
+
+
 def suggestion(word: str, allowed: Iterable[str]) -> str:
     """The tail of a message about an unknown name: a near match, then all that is allowed."""
     names = sorted(allowed)

@@ -1,0 +1,225 @@
+"""The command line: reads arguments, calls a verb, prints what it gave.
+
+Nothing heavy is imported before a verb needs it: ``nnray --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.exceptions import Exit, TyperException
+
+from nnray import __version__
+from nnray.errors import DivergedError, Interrupted, NnrayError
+
+if TYPE_CHECKING:
+    from nnray.runners.results import RunResult
+    from nnray.runners.sweep import SweepResult
+
+app = typer.Typer(
+    name="nnray",
+    help="Tune, train and federate PyTorch networks on Ray; every run is recorded in MLflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+File = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PATH=VALUE]...", help="Fields to set, such as optimizer.lr=3e-3."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="The last line of stdout is one JSON object.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"nnray {__version__}")
+        raise Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every verb; ``main`` reads ``--debug`` itself."""
+
+
+@app.command()
+def train(file: File, overrides: Overrides = None, *, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Train one network, test it, and record it with its model."""
+    from nnray import api
+
+    with _stdout_for_results():
+        result = api.train(file, overrides or [], quiet=quiet)
+    _print_run(result, as_json=as_json)
+
+
+@app.command()
+def sweep(file: File, overrides: Overrides = None, *, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Search the space in the file's sweep section; every trial is recorded with its model."""
+    from nnray import api
+
+    with _stdout_for_results():
+        result = api.sweep(file, overrides or [], quiet=quiet)
+    _print_sweep(result, as_json=as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[
+        str | None, typer.Argument(help="MLflow run id, or a run's folder.", show_default=False)
+    ] = None,
+    *,
+    last: Annotated[bool, typer.Option("--last", help="The newest run.")] = False,
+    root: Annotated[Path, typer.Option("--dir", help="The folder of the runs' folders.")] = Path("runs"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with an interrupted run, exactly where it stood."""
+    from nnray import api
+
+    if (run is None) != last:
+        raise typer.BadParameter("name a run, or give --last: one of the two")
+    with _stdout_for_results():
+        result = api.resume(run, root=root, quiet=quiet)
+    _print_run(result, as_json=as_json)
+
+
+@app.command()
+def check(file: File, overrides: Overrides = None) -> None:
+    """Check an experiment file; says all that is wrong, and runs nothing of it."""
+    from nnray import api
+
+    experiment = api.load(file, overrides or [])
+    typer.echo(f"{file}: ok: {experiment.model.name} on {experiment.data.name}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of experiment files, for editors."""
+    from nnray import api
+
+    typer.echo(json.dumps(api.schema(), indent=2))
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="models, datasets, optimizers, ...", show_default=False)] = None,
+) -> None:
+    """List what an experiment may name, with its parameters."""
+    from nnray import api
+
+    for one in [kind] if kind else api.kinds():
+        typer.echo(f"{one}:")
+        for entry in api.entries(one):
+            typer.echo(f"  {entry.name:14} {entry.summary}")
+            for parameter in entry.parameters:
+                typer.echo(f"      {parameter}")
+
+
+@app.command()
+def ui(
+    *,
+    uri: Annotated[str | None, typer.Option(help="Tracking store; by default this folder's.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
+) -> None:
+    """Open MLflow's UI on the store that runs are recorded in."""
+    from nnray import api
+
+    api.ui(uri, host=host, port=port)
+
+
+@contextlib.contextmanager
+def _stdout_for_results() -> Iterator[None]:
+    """Send whatever libraries print to stderr: stdout is for results."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _print_run(result: RunResult, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(result.to_dict())
+        return
+    shown = ("test_accuracy", "test_loss", "val_accuracy", "val_loss")
+    for name in (name for name in shown if name in result.metrics):
+        typer.echo(f"{name:14} {result.metrics[name]:.4f}")
+    typer.echo(f"epoch          {result.epoch} of {result.epochs}")
+    typer.echo(f"run            {result.run_id}")
+    typer.echo(f"model          {result.model_uri}")
+    typer.echo("open the UI    nnray ui")
+
+
+def _print_sweep(result: SweepResult, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        typer.echo(result.summary())
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, sort_keys=True))
+
+
+def _terminated(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line, and turn every end into a message and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = app(args=_reorder(sys.argv[1:]), standalone_mode=False) or 0
+    except BaseException as error:
+        if debug:
+            traceback.print_exc()
+        code = _report(error)
+    sys.exit(code)
+
+
+def _reorder(args: list[str]) -> list[str]:
+    """``--debug`` may stand anywhere."""
+    rest = [arg for arg in args if arg != "--debug"]
+    return ["--debug", *rest] if len(rest) < len(args) else rest
+
+
+def _report(error: BaseException) -> int:
+    """Print one clear message; the exit code comes back."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, Exit):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        print(error if isinstance(error, Interrupted) else "interrupted", file=sys.stderr)
+        return 130
+    if isinstance(error, NnrayError):
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, DivergedError) else 2
+    if isinstance(error, TyperException):
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        return 2
+    print(
+        f"error: {type(error).__name__}: {error}\nThis is a fault of nnray's: run again with --debug to see where.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    main()

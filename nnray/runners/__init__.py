@@ -1,0 +1,1 @@
+"""Who consumes the reports of the training loop: this process, or Ray."""

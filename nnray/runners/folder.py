@@ -1,0 +1,155 @@
+"""The folder of a run: what was asked for, where it stands, and all that resuming needs.
+
+    runs/digits-train-20260102-030405-ab12/
+        run.json        verb, status, MLflow run
+        config.yaml     the experiment, every default written out
+        history.jsonl   a line an epoch, with the time it was emitted
+        checkpoints/
+        result.json     once it has ended well
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnray.config import Experiment, dump, load
+from nnray.durable import write_bytes, write_json
+from nnray.errors import RunError
+
+_RECORD, _CONFIG, _RESULT = "run.json", "config.yaml", "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        path: Absolute.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: unique, and sorts by time within an experiment."""
+        return self.path.name
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says: verb, status, run_id, ..."""
+        record: dict[str, Any] = json.loads((self.path / _RECORD).read_text())
+        return record
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment as it was resolved when the run began."""
+        return load(self.path / _CONFIG)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the run came to; None until it has ended well."""
+        path = self.path / _RESULT
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of ``run.json``."""
+        write_json(self.path / _RECORD, self.record | fields)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result, then say that the run has ended."""
+        write_json(self.path / _RESULT, result)
+        self.update(status="finished")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes off this run; a process that dies lets go of it.
+
+        Raises:
+            RunError: Another process is at it.
+        """
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(f"{self.name} is being run by another process: wait for it, or stop it") from error
+            yield
+
+
+def create(experiment: Experiment, verb: str, *, search: Sequence[str] = ()) -> RunFolder:
+    """Make the folder of a new run, whole or not at all.
+
+    Args:
+        experiment: What it will run.
+        verb: ``train`` or ``sweep``.
+        search: Folders in which the experiment's own modules are found.
+
+    Raises:
+        RunError: The folder ``tracking.dir`` can't be written.
+    """
+    root = Path(experiment.tracking.dir).absolute()
+    name = f"{experiment.name}-{verb}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    aside = root / f".{name}.tmp"
+    record = {
+        "version": 1,
+        "verb": verb,
+        "status": "running",
+        "created": time.time(),
+        "run_id": None,
+        "search": list(search),
+    }
+    try:
+        aside.mkdir(parents=True)
+        write_bytes(aside / _CONFIG, dump(experiment).encode())
+        write_json(aside / _RECORD, record)
+        aside.rename(root / name)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise RunError(
+            f"can't make a folder for this run in {root}: {os.strerror(error.errno or 0)}: "
+            "set tracking.dir to a folder that you may write to"
+        ) from error
+    return RunFolder(root / name)
+
+
+def find(reference: str, *, root: Path) -> RunFolder:
+    """The run with that MLflow run id, folder name or path.
+
+    Raises:
+        RunError: There is none.
+    """
+    for path in (Path(reference), root / reference):
+        if (path / _RECORD).is_file():
+            return RunFolder(path.absolute())
+    for run in runs(root):
+        if run.record["run_id"] == reference:
+            return run
+    known = ", ".join(run.name for run in list(runs(root))[:5]) or "none"
+    raise RunError(f"no run {reference!r} in {root.absolute()}: the newest there: {known}")
+
+
+def last(root: Path) -> RunFolder:
+    """The run that was begun last.
+
+    Raises:
+        RunError: There is none.
+    """
+    newest = next(runs(root), None)
+    if newest is None:
+        raise RunError(f"no run in {root.absolute()}: start one with `nnray train FILE`, or name its folder")
+    return newest
+
+
+def runs(root: Path) -> Iterator[RunFolder]:
+    """The runs in a folder, newest first."""
+    found = [RunFolder(path.parent.absolute()) for path in root.glob(f"[!.]*/{_RECORD}")]
+    yield from sorted(found, key=lambda run: float(run.record["created"]), reverse=True)

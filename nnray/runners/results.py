@@ -1,0 +1,67 @@
+"""What a run came to, for scripts (``--json``), notebooks and the next verb."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What training came to.
+
+    Args:
+        run_id: Of the MLflow run.
+        verb: ``train``.
+        seconds: From the command to the result, all processes of the run added up.
+        metrics: Of the chosen epoch on validation data, and on the test split.
+        model_uri: Of the logged model, for ``mlflow.pyfunc.load_model``.
+        model_sha256: Of its weights in canonical order, as safetensors.
+        tracking_uri: Where the run is recorded.
+        epochs: Epochs trained.
+        epoch: The epoch whose weights the model has.
+        folder: The run's folder.
+    """
+
+    run_id: str
+    verb: str
+    seconds: float
+    metrics: Mapping[str, float]
+    model_uri: str
+    model_sha256: str
+    tracking_uri: str
+    epochs: int
+    epoch: int
+    folder: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_dict``."""
+        return cls(**(dict(saved) | {"folder": Path(saved["folder"])}))
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{self.verb} {self.folder.name}", self.to_dict() | dict(self.metrics))
+
+
+def html_table(title: str, rows: Mapping[str, Any]) -> str:
+    """A small table for notebooks."""
+    shown = {name: value for name, value in rows.items() if not isinstance(value, Mapping)}
+    cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(_text(v))}</td></tr>" for k, v in shown.items())
+    return f"<table><caption>{html.escape(title)}</caption>{cells}</table>"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,101 @@
+"""All that training changes, in one place: what a checkpoint must hold, and nothing else.
+
+Random numbers need no place here: every draw is seeded by the epoch that it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nnray.training.early_stopping import BestEpoch
+
+
+class Stateful(Protocol):
+    """Anything that can be saved and brought back."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+class Optimizer(Stateful, Protocol):
+    """What the loop asks of an optimizer; every ``torch.optim.Optimizer`` has it."""
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> Any: ...
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+
+class Schedule(Stateful, Protocol):
+    """A learning rate that changes with each optimizer step."""
+
+    @property
+    def lr(self) -> float: ...
+    def step(self) -> None: ...
+    def epoch_end(self, val_loss: float) -> None: ...
+
+
+@dataclass(slots=True)
+class TrainState:
+    """A model in training.
+
+    Args:
+        model: What is trained.
+        optimizer: Changes its parameters.
+        schedule: Sets the optimizer's learning rate.
+        average: Exponential moving average of the weights, where it is asked for.
+        scaler: Scales the loss for fp16.
+        best: The best epoch so far.
+        epoch: Epochs finished.
+        step: Optimizer steps taken.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    average: AveragedModel | None = None
+    scaler: torch.amp.GradScaler | None = None
+    best: BestEpoch = field(default_factory=BestEpoch)
+    epoch: int = 0
+    step: int = 0
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is measured and saved: the averaged weights where there are some."""
+        return self.model if self.average is None else self.average.module
+
+    def _parts(self) -> dict[str, Stateful]:
+        parts: dict[str, Stateful | None] = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "average": self.average,
+            "scaler": self.scaler,
+            "best": self.best,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as plain containers of tensors and numbers."""
+        parts = {name: dict(part.state_dict()) for name, part in self._parts().items()}
+        return {**parts, "epoch": self.epoch, "step": self.step}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go back to where ``saved`` was taken."""
+        for name, part in self._parts().items():
+            part.load_state_dict(saved[name])
+        self.epoch, self.step = saved["epoch"], saved["step"]
+
+
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of a model's weights; buffers are copied over.
+
+    Source: Polyak and Juditsky 1992; the exponential form as in torch's ``swa_utils``.
+    """
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False)

@@ -1,0 +1,101 @@
+"""One optimizer step, and the two seams of the loop.
+
+A ``LossFn`` turns a batch into outputs and a loss: distillation and adversarial training are
+other loss functions. A ``StepFn`` turns a batch into changed weights: DP-SGD is another step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nnray.evaluation.evaluate import Precision, autocast
+from nnray.tasks.task import Task
+from nnray.training.regularization import add_l1
+from nnray.training.state import TrainState
+
+LossFn = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``(model, inputs, targets) -> (outputs, loss)``, the loss a mean over the batch."""
+
+StepFn = Callable[[TrainState, Tensor, Tensor, LossFn], tuple[Tensor, Tensor]]
+"""``(state, inputs, targets, loss_fn) -> (outputs, loss)``, both detached."""
+
+
+def supervised(task: Task) -> LossFn:
+    """The plain loss function: the task's loss of the model's outputs."""
+
+    def loss_fn(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = model(inputs)
+        return outputs, task.loss(outputs, targets)
+
+    return loss_fn
+
+
+@dataclass(frozen=True, slots=True)
+class GradientStep:
+    """Forward, backward, and one step of the optimizer.
+
+    Args:
+        accumulate: Cut a batch into so many parts, to save memory. The gradient is that of the
+            whole batch whatever the cut (but for batch norm, which sees the parts).
+        max_grad_norm: Scale the gradient down to this norm.
+        l1: Strength of the L1 penalty.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        device: Where the model is.
+    """
+
+    accumulate: int = 1
+    max_grad_norm: float | None = None
+    l1: float = 0.0
+    precision: Precision = "fp32"
+    device: torch.device = torch.device("cpu")
+
+    def __call__(
+        self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn
+    ) -> tuple[Tensor, Tensor]:
+        """Take one step on a batch; the outputs and the mean loss come back detached."""
+        outputs, loss = self._backward(state, inputs, targets, loss_fn)
+        self._update(state)
+        state.optimizer.zero_grad(set_to_none=True)
+        state.schedule.step()
+        state.step += 1
+        if state.average is not None:
+            state.average.update_parameters(state.model)
+        return outputs, loss
+
+    def _backward(
+        self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn
+    ) -> tuple[Tensor, Tensor]:
+        if self.accumulate == 1:
+            return self._backward_part(state, inputs, targets, loss_fn, 1.0)
+        parts = list(zip(inputs.chunk(self.accumulate), targets.chunk(self.accumulate), strict=True))
+        done = [self._backward_part(state, x, y, loss_fn, len(y) / len(targets)) for x, y in parts]
+        outputs, losses = zip(*done, strict=True)
+        return torch.cat(outputs), torch.stack(losses).sum()
+
+    def _backward_part(
+        self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn, share: float
+    ) -> tuple[Tensor, Tensor]:
+        with autocast(self.device, self.precision):
+            outputs, loss = loss_fn(state.model, inputs, targets)
+        if share != 1.0:
+            loss = loss * share
+        scaled = loss if state.scaler is None else state.scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        return outputs.detach(), loss.detach()
+
+    def _update(self, state: TrainState) -> None:
+        if state.scaler is not None and (self.l1 or self.max_grad_norm is not None):
+            state.scaler.unscale_(state.optimizer)  # type: ignore[arg-type]
+        if self.l1:
+            add_l1(state.model, self.l1)
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(state.model.parameters(), self.max_grad_norm)
+        if state.scaler is None:
+            state.optimizer.step()
+        else:
+            state.scaler.step(state.optimizer)  # type: ignore[arg-type]
+            state.scaler.update()
