@@ -1,0 +1,31 @@
+"""The experiment file: read, checked as a whole, written back."""
+
+from __future__ import annotations
+
+from nnray.config.components import Component
+from nnray.config.dump import dump
+from nnray.config.experiment import Experiment
+from nnray.config.load import load, override, parse, require_sweep, with_overrides
+from nnray.config.ranges import Range
+from nnray.config.schema import json_schema
+from nnray.config.sections import DataConfig, EarlyStopping, SweepConfig, TrackingConfig, TrainingConfig
+from nnray.config.tree import flatten
+
+__all__ = [
+    "Component",
+    "DataConfig",
+    "EarlyStopping",
+    "Experiment",
+    "Range",
+    "SweepConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "dump",
+    "flatten",
+    "json_schema",
+    "load",
+    "override",
+    "parse",
+    "require_sweep",
+    "with_overrides",
+]

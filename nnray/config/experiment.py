@@ -1,0 +1,77 @@
+"""The experiment: one file, whole and checked, every default filled in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
+
+from nnray.config.components import Component, Kind, Section
+from nnray.config.problems import to_problems
+from nnray.config.sections import (
+    DataConfig,
+    Name,
+    SweepConfig,
+    Tracking,
+    TrackingConfig,
+    Training,
+    TrainingConfig,
+)
+from nnray.config.space import space_problems
+from nnray.errors import ConfigError
+from nnray.fields import NonNegativeInt
+
+
+class Experiment(Section):
+    """All that a run depends on.
+
+    Making one checks all of it: every value, every component against its plug-in's source, every
+    path of the sweep's space. Nothing is imported and no user code runs.
+
+    Args:
+        name: Name of the experiment, and of its runs.
+        seed: All random draws derive from it.
+        task: Loss and metrics.
+        data: Data set and splits.
+        model: Network.
+        optimizer: Optimizer.
+        schedule: Course of the learning rate.
+        training: How it is trained.
+        sweep: What to search.
+        tracking: Where it is recorded.
+
+    Raises:
+        ConfigError: With all that is wrong.
+    """
+
+    name: Name
+    seed: NonNegativeInt = 0
+    task: Annotated[Component, Kind("task")] = Component(name="classification")
+    data: Annotated[DataConfig, Kind("dataset")]
+    model: Annotated[Component, Kind("model")]
+    optimizer: Annotated[Component, Kind("optimizer")] = Component(name="adam")
+    schedule: Annotated[Component, Kind("schedule")] = Component(name="constant")
+    training: Training = TrainingConfig()
+    sweep: SweepConfig | None = None
+    tracking: Tracking = TrackingConfig()
+
+    @property
+    def registered_name(self) -> str:
+        """Name of the registered model."""
+        return self.tracking.register or self.name
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_at_once(
+        cls, values: Any, handler: ModelWrapValidatorHandler[Experiment], info: ValidationInfo
+    ) -> Experiment:
+        """Collect what is wrong with the values and with the sweep's space, then raise once."""
+        search = (info.context or {}).get("search", ())
+        try:
+            made = handler(values)
+        except ValidationError as error:
+            found = to_problems(error, cls)
+            raise ConfigError("experiment", [*found, *space_problems(cls, values, search)]) from None
+        if found := space_problems(cls, made, search):
+            raise ConfigError("experiment", found)
+        return made

@@ -1,0 +1,46 @@
+"""Names to plug-ins: read from source to check a file, imported only to run it."""
+
+from __future__ import annotations
+
+from nnray.registry.calls import build, resolve
+from nnray.registry.checks import (
+    POSITIONAL,
+    check,
+    is_user_code,
+    kinds,
+    names,
+    parameters,
+    plain,
+    problems,
+    renamed,
+    signature,
+    summary,
+    value_problem,
+    value_schema,
+)
+from nnray.registry.signatures import RUNTIME, Parameter, Signature
+from nnray.registry.wording import describe, must_be, shown
+
+__all__ = [
+    "POSITIONAL",
+    "RUNTIME",
+    "Parameter",
+    "Signature",
+    "build",
+    "check",
+    "describe",
+    "is_user_code",
+    "kinds",
+    "must_be",
+    "names",
+    "parameters",
+    "plain",
+    "problems",
+    "renamed",
+    "resolve",
+    "shown",
+    "signature",
+    "summary",
+    "value_problem",
+    "value_schema",
+]

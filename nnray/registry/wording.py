@@ -1,0 +1,104 @@
+"""Says in plain words what a type allows and what was given instead."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic.fields import FieldInfo
+
+_WORDS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    None: "null",
+}
+_PLURALS: dict[Any, str] = {int: "integers", float: "numbers", str: "texts", bool: "true or false"}
+_MOST = 60
+
+
+def describe(hint: Any) -> str:
+    """What a type allows, as the end of the sentence "it must be ..."."""
+    base, limits = _unwrap(hint)
+    origin, args = get_origin(base), get_args(base)
+    if base in (None, type(None)):
+        return "null"
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(arg) for arg in args)
+    if origin is Literal:
+        return _one_of(args)
+    if origin in (list, tuple):
+        return _describe_list(args)
+    if origin is dict or base is dict:
+        return "keys with values"
+    if isinstance(base, type) and base in _WORDS:
+        return _bounded(base, limits)
+    return "a mapping of keys" if hasattr(base, "model_fields") else "any value"
+
+
+def shown(value: Any) -> str:
+    """A value as it goes into a message, cut where it is long."""
+    text = {None: "null", True: "true", False: "false"}.get(value) if _is_flag(value) else None
+    text = text or repr(value)
+    return text if len(text) <= _MOST else f"{text[: _MOST - 3]}..."
+
+
+def must_be(hint: Any, value: Any) -> str:
+    """The message for a value that its type doesn't allow."""
+    return f"must be {describe(hint)} (got {shown(value)})"
+
+
+def _is_flag(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _unwrap(hint: Any) -> tuple[Any, dict[str, Any]]:
+    """A type without its metadata, and the bounds that stood there."""
+    limits: dict[str, Any] = {}
+    while get_origin(hint) is Annotated:
+        hint, *metadata = get_args(hint)
+        for item in metadata:
+            _collect(item.metadata if isinstance(item, FieldInfo) else [item], limits)
+    return hint, limits
+
+
+def _collect(items: Iterable[Any], limits: dict[str, Any]) -> None:
+    for item in items:
+        for name in ("gt", "ge", "lt", "le", "allow_inf_nan"):
+            if (value := getattr(item, name, None)) is not None:
+                limits[name] = value
+        if isinstance(item, annotated_types.MultipleOf):
+            limits["multiple_of"] = item.multiple_of
+
+
+def _bounded(base: type, limits: dict[str, Any]) -> str:
+    word = _WORDS[base]
+    if limits.get("allow_inf_nan") is False:
+        word = "a finite number"
+    below, above = limits.get("lt", limits.get("le")), limits.get("gt", limits.get("ge"))
+    low = "" if above is None else f"above {above:g}" if "gt" in limits else f"at least {above:g}"
+    high = "" if below is None else f"below {below:g}" if "lt" in limits else f"at most {below:g}"
+    if low and high and "ge" in limits and "le" in limits:
+        low, high = f"from {above:g} to {below:g}", ""
+    multiple = f"a multiple of {limits['multiple_of']}" if "multiple_of" in limits else ""
+    bounds = " and ".join(part for part in (low, high, multiple) if part)
+    return f"{word} {bounds}".strip()
+
+
+def _describe_list(args: tuple[Any, ...]) -> str:
+    if not args or args[0] is Any:
+        return "a list"
+    if len(args) > 1 and args[-1] is not ...:
+        return f"a list of {len(args)}: {', '.join(describe(arg) for arg in args)}"
+    base, limits = _unwrap(args[0])
+    if isinstance(base, type) and base in _PLURALS:
+        return f"a list of {_bounded(base, limits).replace(_WORDS[base], _PLURALS[base], 1)}"
+    return f"a list, each {describe(args[0])}"
+
+
+def _one_of(values: tuple[Any, ...]) -> str:
+    listed = ", ".join(str(value) if isinstance(value, str) else shown(value) for value in values)
+    return f"one of {listed}" if len(values) > 1 else listed
