@@ -1,0 +1,80 @@
+"""Freed memory stays in the process: counted in page faults, which other load doesn't change."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from nnray.training.memory import keep_memory
+
+# Blocks of 64 MiB lie above every threshold that glibc would come to by itself.
+SCRIPT = """
+import resource, sys
+from nnray.training.memory import keep_memory
+if sys.argv[1] == "keep":
+    assert keep_memory() and keep_memory()
+block = b"x" * (64 << 20)
+del block
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    block = b"x" * (64 << 20)
+    del block
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(argument: str) -> int:
+    command = [sys.executable, "-c", SCRIPT, argument]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_freed_blocks_are_used_again_without_a_page_fault() -> None:
+    if platform.libc_ver()[0] == "glibc":
+        assert page_faults("keep") * 10 < page_faults("plain")
+    else:
+        assert not keep_memory()
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, **functions: object) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace(**functions))
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: int) -> int:
+        raise AssertionError("mallopt was called")
+
+    fake(monkeypatch, mallopt=never)
+    assert not keep_memory()
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError])
+def test_where_there_is_no_c_library_to_open_nothing_happens(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(_name: object) -> object:
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+    assert not keep_memory()
+
+
+@pytest.mark.parametrize("highest", [2**31, 2**25, 0])
+def test_the_highest_threshold_that_glibc_takes_is_set_and_trimming_never_alone(
+    monkeypatch: pytest.MonkeyPatch, highest: int
+) -> None:
+    taken: dict[int, int] = {}
+
+    def mallopt(option: int, value: int) -> int:
+        if option == -3 and value > highest:
+            return 0
+        taken[option] = value
+        return 1
+
+    fake(monkeypatch, mallopt=mallopt, gnu_get_libc_version=None)
+    assert keep_memory() == (highest > 0)
+    assert taken == ({-3: min(highest, 2**30), -1: 2**30} if highest else {})
