@@ -145,6 +145,7 @@ class Interrupted(KeyboardInterrupt):
 def suggestion(word: str, allowed: Iterable[str]) -> str:
     """The tail of a message about an unknown name: a near match, then all that is allowed."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    guess = f"did you mean {near[0]!r}? " if near else ""
+    plain = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(word.lower(), plain, n=1, cutoff=0.6)
+    guess = f"did you mean {plain[near[0]]!r}? " if near else ""
     return f"{guess}allowed: {', '.join(names)}" if names else "nothing is allowed here"

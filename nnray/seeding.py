@@ -24,7 +24,9 @@ def derive(seed: int, *path: str | int) -> int:
         seed: The seed of the experiment.
         path: What is drawn; types are told apart, so ``1`` and ``"1"`` differ.
     """
-    text = repr((int(seed), *path)).encode()
+    # NumPy's integers and strings have another repr, and must not be another path.
+    plain = (str(part) if isinstance(part, str) else int(part) for part in path)
+    text = repr((int(seed), *plain)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
@@ -54,6 +56,7 @@ def torch_seeded(seed: int, *path: str | int) -> Iterator[None]:
     """Seed torch's own generators inside the block, and put them back after it."""
     import torch
 
-    with torch.random.fork_rng():
+    # All GPUs, by name: fork_rng warns where it finds several and is told of none.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive(seed, *path))
         yield
