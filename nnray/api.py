@@ -1,8 +1,8 @@
 """The verbs, as functions: nouns go in, nouns come out, so that they compose.
 
-    exp = nnray.load("jobs/digits.yaml")
-    best = nnray.sweep(exp).best
-    nnray.train(best)
+exp = nnray.load("jobs/digits.yaml")
+best = nnray.sweep(exp).best
+nnray.train(best)
 """
 
 from __future__ import annotations

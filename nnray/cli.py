@@ -119,7 +119,9 @@ def schema() -> None:
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="models, datasets, optimizers, ...", show_default=False)] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="models, datasets, optimizers, ...", show_default=False)
+    ] = None,
 ) -> None:
     """List what an experiment may name, with its parameters."""
     from nnray import api

@@ -1,11 +1,11 @@
 """The folder of a run: what was asked for, where it stands, and all that resuming needs.
 
-    runs/digits-train-20260102-030405-ab12/
-        run.json        verb, status, MLflow run
-        config.yaml     the experiment, every default written out
-        history.jsonl   a line an epoch, with the time it was emitted
-        checkpoints/
-        result.json     once it has ended well
+runs/digits-train-20260102-030405-ab12/
+    run.json        verb, status, MLflow run
+    config.yaml     the experiment, every default written out
+    history.jsonl   a line an epoch, with the time it was emitted
+    checkpoints/
+    result.json     once it has ended well
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(f"{self.name} is being run by another process: wait for it, or stop it") from error
+                raise RunError(
+                    f"{self.name} is being run by another process: wait for it, or stop it"
+                ) from error
             yield
 
 

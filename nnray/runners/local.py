@@ -147,9 +147,7 @@ class _Training:
         self.tracker.log_metrics(self.run, rows)
         return metrics
 
-    def _log_model(
-        self, model: nn.Module, splits: DataSplits, metrics: dict[str, float], epoch: int
-    ) -> str:
+    def _log_model(self, model: nn.Module, splits: DataSplits, metrics: dict[str, float], epoch: int) -> str:
         """Record the model and register it; where it went, or "" where the store is away."""
         example = input_example(splits)
         logged = self.tracker.log_model(self.run, module=model, example=example, step=epoch, metrics=metrics)

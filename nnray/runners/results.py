@@ -53,7 +53,9 @@ class RunResult:
 def html_table(title: str, rows: Mapping[str, Any]) -> str:
     """A small table for notebooks."""
     shown = {name: value for name, value in rows.items() if not isinstance(value, Mapping)}
-    cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(_text(v))}</td></tr>" for k, v in shown.items())
+    cells = "".join(
+        f"<tr><th>{html.escape(k)}</th><td>{html.escape(_text(v))}</td></tr>" for k, v in shown.items()
+    )
     return f"<table><caption>{html.escape(title)}</caption>{cells}</table>"
 
 

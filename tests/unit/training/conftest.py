@@ -49,7 +49,9 @@ def task() -> Task:
 
 @pytest.fixture
 def make_state() -> Callable[..., TrainState]:
-    def make(*, dropout: float = 0.5, epochs: int = 6, lr: float = 0.02, metric: str = "val_loss") -> TrainState:
+    def make(
+        *, dropout: float = 0.5, epochs: int = 6, lr: float = 0.02, metric: str = "val_loss"
+    ) -> TrainState:
         with torch_seeded(0, "init"):
             model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 3))
         optimizer = adam(list(model.parameters()), lr=lr)

@@ -13,7 +13,12 @@ import torch
 from nnray.errors import CheckpointError
 from nnray.training import checkpoint
 
-STATE = {"model": {"w": torch.arange(12.0).reshape(3, 4)}, "best": {"value": float("nan")}, "epoch": 3, "step": 30}
+STATE = {
+    "model": {"w": torch.arange(12.0).reshape(3, 4)},
+    "best": {"value": float("nan")},
+    "epoch": 3,
+    "step": 30,
+}
 
 
 def _save(folder: Path, epoch: int) -> Path:
@@ -104,7 +109,11 @@ def test_pruning_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     for epoch in range(1, 7):
         _save(tmp_path, epoch)
     checkpoint.prune(tmp_path, keep=2, best=3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000003", "epoch-000005", "epoch-000006"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "epoch-000003",
+        "epoch-000005",
+        "epoch-000006",
+    ]
 
 
 def test_saving_an_epoch_again_replaces_it(tmp_path: Path) -> None:

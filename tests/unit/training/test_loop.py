@@ -19,7 +19,7 @@ from nnray.training.loop import EpochReport, Progress, fit
 from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep
 
-from .conftest import Blobs
+from tests.unit.training.conftest import Blobs
 
 MakeState = Callable[..., TrainState]
 
@@ -58,7 +58,9 @@ def test_the_same_seed_gives_the_same_bits(make_state: MakeState, task: Task) ->
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5])
-def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(make_state: MakeState, task: Task, cut: int) -> None:
+def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(
+    make_state: MakeState, task: Task, cut: int
+) -> None:
     whole, part, resumed = make_state(), make_state(), make_state()
     reports = _fit(whole, task)
     early = _fit(part, task, epochs=cut)
@@ -106,7 +108,9 @@ def test_l1_is_the_penalty_that_autograd_gives(make_state: MakeState, task: Task
 def test_the_gradient_is_never_longer_than_its_bound(make_state: MakeState, task: Task) -> None:
     state = make_state(lr=1.0)
     state.optimizer = torch.optim.SGD(state.model.parameters(), lr=1.0)
-    state.schedule = type("Fixed", (), {"lr": 1.0, "step": lambda _: None, "epoch_end": lambda _, loss: None})()
+    state.schedule = type(
+        "Fixed", (), {"lr": 1.0, "step": lambda _: None, "epoch_end": lambda _, loss: None}
+    )()
     before = _bits(state)
     inputs, targets = next(Blobs().epoch(1))
     step = GradientStep(max_grad_norm=1e-3)
@@ -125,7 +129,9 @@ def test_the_average_is_the_textbook_recursion(make_state: MakeState, task: Task
         nonlocal expected
         made = plain(state, x, y, loss_fn)
         now = _bits(state)
-        expected = now if expected is None else [0.9 * e + 0.1 * n for e, n in zip(expected, now, strict=True)]
+        expected = (
+            now if expected is None else [0.9 * e + 0.1 * n for e, n in zip(expected, now, strict=True)]
+        )
         return made
 
     _fit(state, task, epochs=2, step_fn=step)
@@ -166,7 +172,9 @@ def test_a_validation_loss_that_is_not_finite_is_named(make_state: MakeState, ta
         list(fit(make_state(), Blobs(), epochs=1, task=task, evaluate=measure, seed=0))
 
 
-def test_an_unknown_metric_to_choose_by_is_a_mistake_with_a_suggestion(make_state: MakeState, task: Task) -> None:
+def test_an_unknown_metric_to_choose_by_is_a_mistake_with_a_suggestion(
+    make_state: MakeState, task: Task
+) -> None:
     with pytest.raises(ConfigError, match="did you mean 'val_accuracy'"):
         _fit(make_state(metric="val_acuracy"), task, epochs=1)
 
@@ -185,7 +193,9 @@ def test_a_run_that_gave_up_does_not_go_on_when_resumed(make_state: MakeState, t
     assert _fit(state, task, patience=1) == []
 
 
-def test_progress_ends_with_the_last_batch_and_counts_every_example(make_state: MakeState, task: Task) -> None:
+def test_progress_ends_with_the_last_batch_and_counts_every_example(
+    make_state: MakeState, task: Task
+) -> None:
     seen: list[Progress] = []
     _fit(make_state(), task, epochs=1, train=Blobs(num_examples=1000), on_progress=seen.append)
     assert [progress.batch for progress in seen] == [32, 63]
@@ -199,8 +209,12 @@ def test_train_metrics_weigh_each_example_alike(make_state: MakeState, task: Tas
     inputs, targets = (torch.cat(parts) for parts in zip(*Blobs().epoch(1), strict=True))
     with torch.no_grad():
         outputs = state.model(inputs)
-    assert report.metrics["train_loss"] == pytest.approx(nn.functional.cross_entropy(outputs, targets).item(), rel=1e-5)
-    assert report.metrics["train_accuracy"] == pytest.approx((outputs.argmax(1) == targets).float().mean().item())
+    assert report.metrics["train_loss"] == pytest.approx(
+        nn.functional.cross_entropy(outputs, targets).item(), rel=1e-5
+    )
+    assert report.metrics["train_accuracy"] == pytest.approx(
+        (outputs.argmax(1) == targets).float().mean().item()
+    )
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
