@@ -166,7 +166,7 @@ def _train_state(
 ) -> TrainState:
     training = experiment.training
     if training.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     optimizer = _optimizer(experiment, model)
     num_steps = training.epochs * steps_per_epoch
     schedule = build(

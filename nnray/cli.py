@@ -188,7 +188,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         code = app(args=_reorder(sys.argv[1:]), standalone_mode=False) or 0
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 (the last stop: every end becomes a message)
         if debug:
             traceback.print_exc()
         code = _report(error)
@@ -217,7 +217,7 @@ def _report(error: BaseException) -> int:
         print(f"error: {error.format_message()}", file=sys.stderr)
         return 2
     print(
-        f"error: {type(error).__name__}: {error}\nThis is a fault of nnray's: run again with --debug to see where.",
+        f"error: {type(error).__name__}: {error}\nThis is a fault of nnray's: --debug shows where.",
         file=sys.stderr,
     )
     return 1

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, ValidationError, core_schema
 
 from nnray import registry
 from nnray.config.component_schema import component_schema
+from nnray.errors import Problem
 
 
 class Section(BaseModel):
@@ -49,12 +50,9 @@ class Component(Section):
     @property
     def component(self) -> Component:
         """Name and keys alone, without the fields that a section adds to them."""
-        extra = self.model_extra or {}
-        given = {key for key in self.model_fields_set if key == "name" or key in extra}
-        return Component.model_construct(_fields_set=given, name=self.name, **extra)
-
-
-AnyComponent = TypeVar("AnyComponent", bound=Component)
+        alone = Component(name=self.name)
+        given = self.model_fields_set - type(self).model_fields.keys()
+        return _with_keys(alone, self.kwargs, given=given | {"name"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +85,14 @@ class Kind:
             f"must be the name of a {self.kind}, or {{name: ..., ...}} (got {registry.shown(value)})"
         )
 
-    def _complete(self, value: AnyComponent, info: ValidationInfo) -> AnyComponent:
+    def _complete(self, value: Component, info: ValidationInfo) -> Component:
         fields, extra = type(value).model_fields, value.model_extra or {}
         given = {"name": value.name} | {k: v for k, v in extra.items() if k in value.model_fields_set}
         search = (info.context or {}).get("search", ())
         filled, problems = registry.check(self.kind, given, search=search, also=fields)
         if problems:
             raise ValidationError.from_exception_data(self.kind, [_line(p, given) for p in problems])
-        own = {key: getattr(value, key) for key in fields}
-        whole: AnyComponent = type(value).model_construct(set(value.model_fields_set), **own, **filled)
-        return whole
+        return _with_keys(value, filled, given=value.model_fields_set)
 
 
 def failure(message: str) -> PydanticCustomError:
@@ -104,6 +100,14 @@ def failure(message: str) -> PydanticCustomError:
     return PydanticCustomError("nnray", "{message}", {"message": message})
 
 
-def _line(problem: Any, given: Mapping[str, Any]) -> InitErrorDetails:
+def _with_keys(component: Component, keys: dict[str, Any], *, given: set[str]) -> Component:
+    """A copy with other keys; ``given`` are those that were not filled in."""
+    copy = component.model_copy()
+    object.__setattr__(copy, "__pydantic_extra__", keys)
+    object.__setattr__(copy, "__pydantic_fields_set__", set(given))
+    return copy
+
+
+def _line(problem: Problem, given: Mapping[str, Any]) -> InitErrorDetails:
     error = failure(problem.message)
     return InitErrorDetails(type=error, loc=(problem.path,), input=given.get(problem.path))

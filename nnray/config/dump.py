@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import yaml
 
 from nnray.config.experiment import Experiment
-from nnray.config.reader import resolve_scalar
+from nnray.config.reader import is_text
 from nnray.config.tree import to_tree
 
 _WIDTH = 100
@@ -64,7 +63,7 @@ def _scalar(value: Any) -> yaml.ScalarNode:
         return yaml.ScalarNode("tag:yaml.org,2002:int", str(value))
     if isinstance(value, float):
         return yaml.ScalarNode("tag:yaml.org,2002:float", float_text(value))
-    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style=_quote(value))
+    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style=None if is_text(value) else '"')
 
 
 def float_text(value: float) -> str:
@@ -78,18 +77,3 @@ def float_text(value: float) -> str:
     digits = mantissa if "." in mantissa else f"{mantissa}.0"
     sign = "-" if exponent.startswith("-") else "+"
     return f"{digits}e{sign}{exponent.lstrip('+-0')}"
-
-
-def _quote(text: str) -> str | None:
-    if not text.isprintable():
-        return '"'
-    if len(text) > 300 or re.fullmatch(r"[-+.0-9]+", text[:1]):
-        return '"' if not isinstance(_resolved(text), str) else None
-    return '"' if not isinstance(_resolved(text), str) else None
-
-
-def _resolved(text: str) -> Any:
-    try:
-        return resolve_scalar(text)
-    except Exception:  # noqa: BLE001
-        return None

@@ -12,6 +12,9 @@ from nnray.config.paths import bare, child, hints_of, section_of
 from nnray.errors import Problem, suggestion
 from nnray.registry import describe, must_be
 
+MOST = 100
+"""Problems told of one file: what follows is noise, and finding near matches takes time."""
+
 
 def to_problems(error: ValidationError, section: type[BaseModel]) -> list[Problem]:
     """Every distinct problem of a validation.
@@ -20,7 +23,7 @@ def to_problems(error: ValidationError, section: type[BaseModel]) -> list[Proble
         error: What pydantic found.
         section: The type that was to be made.
     """
-    found = [_problem(line, section) for line in error.errors(include_url=False)]
+    found = [_problem(line, section) for line in error.errors(include_url=False)[:MOST]]
     return list(dict.fromkeys(found))
 
 

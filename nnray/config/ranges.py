@@ -32,7 +32,7 @@ class Range(Section):
     loguniform: Ends | None = None
     int_: IntEnds | None = Field(default=None, alias="int")
     logint: IntEnds | None = None
-    choice: list[Any] | None = None
+    choice: Annotated[list[Any], Field(max_length=1000)] | None = None
     step: Positive | None = None
 
     @property
@@ -123,9 +123,11 @@ class Range(Section):
 def _check_choice(choices: list[Any]) -> None:
     if not choices:
         raise failure("choice is empty: list the values to try")
-    for place, value in enumerate(choices):
-        if any(_same(value, other) for other in choices[:place]):
+    seen: set[str] = set()
+    for value in choices:
+        if repr(value) in seen:
             raise failure(f"choice holds {shown(value)} twice")
+        seen.add(repr(value))
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -79,6 +79,14 @@ def read_yaml(text: str, *, source: str) -> tuple[Any, list[Problem]]:
     return builder.root, builder.problems
 
 
+def is_text(text: str) -> bool:
+    """Whether an unquoted scalar is read as the text that it is."""
+    try:
+        return isinstance(resolve_scalar(text), str)
+    except _Refused:
+        return False
+
+
 def resolve_scalar(text: str) -> Any:
     """The value of an unquoted scalar, by the core schema of YAML 1.2."""
     if _NULL.fullmatch(text):

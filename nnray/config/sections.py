@@ -150,7 +150,10 @@ class SweepConfig(Section):
         points: Configurations to try first; paths left out are proposed.
     """
 
-    space: Annotated[dict[str, Range], Field(min_length=1, description="at least one path with a range")]
+    space: Annotated[
+        dict[str, Range],
+        Field(min_length=1, max_length=200, description="from 1 to 200 paths, each with a range"),
+    ]
     metric: Metric = "val_accuracy"
     mode: Mode | None = None
     trials: PositiveInt = 16

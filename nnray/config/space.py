@@ -15,7 +15,7 @@ from nnray.config.sections import SweepConfig
 from nnray.errors import ConfigError, Problem, suggestion
 
 FIXED = ("name", "sweep", "tracking")
-"""Fields that belong to the run as a whole: no trial can change them."""
+"""Fields that belong to the sweep as a whole: no trial can change them."""
 
 Check = Callable[[Any], str | None]
 """Says what is wrong with a value; None where it is fine."""
@@ -30,7 +30,7 @@ def space_problems(experiment: type[BaseModel], values: Any, search: Sequence[st
 
     Args:
         experiment: The type of the experiment.
-        values: What it was, or is to be, made from; problems within are told elsewhere.
+        values: What it was made from; problems within that are told elsewhere.
         search: Further folders to find user code in.
     """
     try:
@@ -44,9 +44,9 @@ def space_problems(experiment: type[BaseModel], values: Any, search: Sequence[st
         try:
             checks = fields.checks(path)
         except NoField as error:
-            found.append(Problem(where, str(error)))
+            found.append(Problem(where, f"names no field: {error}"))
             continue
-        problems = (check(value) for value in range_.samples for check in checks)
+        problems = [check(value) for value in range_.samples for check in checks]
         found += [Problem(where, f"{range_.kind}: {text}") for text in dict.fromkeys(problems) if text]
     return found + _point_problems(sweep)
 
@@ -67,7 +67,7 @@ def _point_problems(sweep: SweepConfig) -> list[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """The fields of one experiment, whose components decide which paths there are."""
+    """The fields of one experiment: its components decide which paths there are."""
 
     experiment: type[BaseModel]
     values: Any
@@ -75,113 +75,105 @@ class _Fields:
     search: tuple[str, ...]
 
     def checks(self, path: str) -> list[Check]:
-        """What a value at a path must pass: once for each component that may stand there.
+        """What a value at a path must pass: one check for each component that may stand there.
 
         Raises:
             NoField: The path names none.
         """
         keys = path.split(".")
-        if keys[0] in FIXED:
-            raise NoField(f"{keys[0]!r} belongs to the whole sweep and can't be searched")
+        owner: type[BaseModel] | None = None
         hint, value = self.experiment, self.values
         for place, key in enumerate(keys):
-            kind, above = kind_of(hint), ".".join(keys[:place])
-            inner = child(hint, key)
-            if kind and (inner is None or key == "name"):
-                return self._component_checks(kind, value, above, ".".join(keys[place:]))
-            if inner is None or not key:
+            above = ".".join(keys[:place])
+            kind, inner = kind_of(hint), child(hint, key)
+            if not above and key in FIXED:
+                raise NoField(f"{key!r} belongs to the sweep as a whole and can't be searched")
+            if kind and (key == "name" or inner is None):
+                return self._component_checks(kind, (value, hint), above, ".".join(keys[place:]))
+            if inner is None:
                 raise NoField(_unknown(hint, above, key))
-            if not isinstance(value, BaseModel | Mapping | list | None):
-                return []
-            value = _or_default(get(value, key), hint, key)
-            if isinstance(value, list | None) and section_of(hint) is None and value is None:
-                raise NoField(f"names no field: {above} has no item {key}")
-            hint = inner
+            owner, value, hint = section_of(hint), _below(value, hint, key), inner
         if section_of(hint) is not None:
-            raise NoField(f"names a whole section: name one of its fields, such as {path}.{_first(hint)}")
-        return [_field_check(hint)]
+            raise NoField(f"it is a whole section; one of its fields is {path}.{_first(hint)}")
+        return [_field_check(owner, keys[-1], hint)]
 
-    def _component_checks(self, kind: str, component: Any, above: str, key: str) -> list[Check]:
-        name = component if isinstance(component, str) else get(component, "name")
+    def _component_checks(self, kind: str, found: tuple[Any, Any], above: str, key: str) -> list[Check]:
+        component, hint = found
+        if component is None:
+            raise NoField(f"there is no {above}")
+        keys = _keys(component, hint)
         if key == "name":
-            return [lambda value: self._name_problem(kind, value, component)]
+            return [lambda value: self._name_problem(kind, value, keys)]
         swept = self.sweep.space.get(f"{above}.name")
-        checks: list[Check] = []
-        if isinstance(component, list | int | float):
-            return checks
-        for option in swept.choice or [] if swept else [name]:
-            try:
-                known = registry.signature(kind, option, search=self.search)
-            except (ConfigError, TypeError, AttributeError):
-                continue
-            if key in known.parameters:
-                checks.append(_key_check(known.parameters[key]))
-            elif not known.is_open:
-                near = suggestion(key, known.parameters)
-                raise NoField(f"names no field: {kind} {option!r} has no {key!r}; {near}")
-        return checks
+        options = (swept.choice or []) if swept else [keys.get("name")]
+        return [check for option in options for check in self._key_checks(kind, option, key)]
 
-    def _name_problem(self, kind: str, value: Any, component: Any) -> str | None:
+    def _key_checks(self, kind: str, name: Any, key: str) -> list[Check]:
+        try:
+            known = registry.signature(kind, str(name), search=self.search)
+        except ConfigError:
+            return []
+        if key in known.parameters:
+            parameter = known.parameters[key]
+            return [lambda value: registry.value_problem(parameter, value)]
+        if known.is_open and key not in registry.RUNTIME:
+            return []
+        raise NoField(f"{kind} {name!r} has no {key!r}; {suggestion(key, known.parameters)}")
+
+    def _name_problem(self, kind: str, value: Any, keys: Mapping[str, Any]) -> str | None:
         if not isinstance(value, str):
             return f"must be the name of a {kind} (got {registry.shown(value)})"
-        renamed = registry.renamed(kind, _keys(component), value, search=self.search)
+        renamed = registry.renamed(kind, keys, value, search=self.search)
         found = registry.problems(kind, renamed, search=self.search)
         return "; ".join(f"with {value!r}, {problem}" for problem in found) or None
 
 
-def _keys(component: Any) -> dict[str, Any]:
-    """The component as it was given: name and keys, without defaults and a section's own fields."""
-    if isinstance(component, str):
-        return {"name": component}
+def _keys(component: Any, hint: Any) -> dict[str, Any]:
+    """Name and keys as they were given: without defaults, and without a section's own fields."""
     if isinstance(component, BaseModel):
-        fields = type(component).model_fields.keys() - {"name"}
-        everything = {"name": get(component, "name")} | (component.model_extra or {})
-        return {k: v for k, v in everything.items() if k in component.model_fields_set and k not in fields}
-    return dict(component)
-
-
-def _or_default(value: Any, hint: Any, key: str) -> Any:
+        given = {"name": get(component, "name"), **(component.model_extra or {})}
+        return {key: value for key, value in given.items() if key in component.model_fields_set}
+    if not isinstance(component, Mapping):
+        return {"name": component}
     section = section_of(hint)
-    if value is None and section is not None and key in section.model_fields:
-        return section.model_fields[key].get_default(call_default_factory=False) or None
-    return value
+    own = section.model_fields.keys() - {"name"} if section else set()
+    return {key: value for key, value in component.items() if key not in own}
 
 
-def _key_check(parameter: registry.Parameter) -> Check:
-    return lambda value: registry.value_problem(parameter, value)
+def _below(value: Any, hint: Any, key: str) -> Any:
+    """What stands behind a key, or the default where nothing does."""
+    found, section = get(value, key), section_of(hint)
+    if found is None and section is not None and key in section.model_fields:
+        default = section.model_fields[key].default
+        return default if isinstance(default, BaseModel) else None
+    return found
 
 
-def _field_check(hint: Any) -> Check:
+def _field_check(owner: type[BaseModel] | None, key: str, hint: Any) -> Check:
     def check(value: Any) -> str | None:
         try:
-            _adapter(hint).validate_python(value)
+            adapter = _adapter(owner, key) if owner else TypeAdapter(hint, config=ConfigDict(strict=True))
+            adapter.validate_python(value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            message = first.get("ctx", {}).get("message") if first["type"] == "nnray" else None
-            return message or registry.must_be(hint, value)
+            own: str | None = first["ctx"]["message"] if first["type"] == "nnray" else None
+            return own or registry.must_be(hint, value)
         return None
 
     return check
 
 
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    try:
-        return _kept_adapter(hint)
-    except TypeError:
-        return TypeAdapter(hint, config=ConfigDict(strict=True))
-
-
 @lru_cache(maxsize=128)
-def _kept_adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(hint, config=ConfigDict(strict=True))
+def _adapter(section: type[BaseModel], key: str) -> TypeAdapter[Any]:
+    return TypeAdapter(hints_of(section)[key], config=ConfigDict(strict=True))
 
 
 def _unknown(hint: Any, above: str, key: str) -> str:
     section = section_of(hint)
     if section is None:
-        return f"names no field: {above} is a value without fields"
+        return f"{above} is a value without fields"
     names = [name for name in hints_of(section) if above or name not in FIXED]
-    return f"names no field: {above or 'an experiment'} has no {key!r}; {suggestion(key, names)}"
+    return f"{above or 'an experiment'} has no {key!r}; {suggestion(key, names)}"
 
 
 def _first(hint: Any) -> str:

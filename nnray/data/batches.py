@@ -57,11 +57,11 @@ class Batches:
         assert batch_size > 0, batch_size
         self.device = torch.device(device)
         self.batch_size, self.seed, self.shuffle, self.augment = batch_size, seed, shuffle, tuple(augment)
-        self._examples = _resident(examples, self.device)
         by_pixel = channels_last and examples.inputs.ndim == 4
         self._layout = torch.channels_last if by_pixel else torch.contiguous_format
-        # Augmentation works by rows of a channel, so what it gets is laid out by channel.
-        self._gathered = torch.contiguous_format if self.augment else self._layout
+        # Laid out once, not batch by batch; but augmentation works by rows of a channel.
+        self._stored_by_pixel = by_pixel and not self.augment
+        self._examples = _resident(examples, self.device, by_pixel=self._stored_by_pixel)
         self._block = _block_size(examples, batch_size=batch_size, device=self.device)
 
     @property
@@ -107,13 +107,8 @@ class Batches:
         else:
             inputs, targets = inputs.index_select(0, order[block]), targets.index_select(0, order[block])
         targets = targets.to(self.device, non_blocking=True)
-        return self._as_float(inputs.to(self.device, non_blocking=True)), targets
-
-    def _as_float(self, inputs: Tensor) -> Tensor:
-        scaled = inputs.dtype == torch.uint8
-        inputs = inputs.to(torch.float32, memory_format=self._gathered)
-        # Divided, as torchvision's ToTensor does: multiplying by 1 / 255 has other bits.
-        return inputs.div_(255) if scaled else inputs
+        inputs = _as_float(inputs.to(self.device, non_blocking=True))
+        return inputs.permute(0, 3, 1, 2) if self._stored_by_pixel else inputs, targets
 
     def _augmented(
         self, batches: Iterator[tuple[Tensor, Tensor]], number: int
@@ -124,6 +119,11 @@ class Batches:
             for apply in self.augment:
                 inputs, targets = _applied(apply, inputs, targets, rng)
             yield inputs.contiguous(memory_format=self._layout), targets
+
+
+def _as_float(inputs: Tensor) -> Tensor:
+    # Divided, as torchvision's ToTensor does: multiplying by 1 / 255 has other bits.
+    return inputs.to(torch.float32).div_(255) if inputs.dtype == torch.uint8 else inputs
 
 
 def _applied(
@@ -145,14 +145,16 @@ def _applied(
     return result
 
 
-def _resident(examples: Examples, device: torch.device) -> Examples:
-    """The examples on the device, if at most half of its free memory is taken by them."""
+def _resident(examples: Examples, device: torch.device, *, by_pixel: bool) -> Examples:
+    """The examples laid out, and on the device, if at most half of its free memory is taken by them."""
+    inputs, targets = examples.inputs, examples.targets
+    inputs = inputs.permute(0, 2, 3, 1).contiguous() if by_pixel else inputs
     if device.type != "cuda":
-        return examples
+        return Examples(inputs, targets)
     free, _ = torch.cuda.mem_get_info(device)
-    if examples.inputs.nbytes + examples.targets.nbytes > _RESIDENT_SHARE * free:
-        return examples
-    return Examples(examples.inputs.to(device), examples.targets.to(device))
+    if inputs.nbytes + targets.nbytes > _RESIDENT_SHARE * free:
+        return Examples(inputs, targets)
+    return Examples(inputs.to(device), targets.to(device))
 
 
 def _block_size(examples: Examples, *, batch_size: int, device: torch.device) -> int:

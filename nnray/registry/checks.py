@@ -27,6 +27,10 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
 """What nnray hands to a plug-in of each kind, by position."""
 
 
+_MOST = 100
+"""Unknown keys told of one component."""
+
+
 def kinds() -> tuple[str, ...]:
     """The kinds of plug-ins."""
     return tuple(catalog.CATALOG)
@@ -171,7 +175,7 @@ def check(
             found += _take(given, parameter, path, filled)
         elif not parameter.computed:
             filled[key] = plain(parameter.default)
-    for key in given.keys() - known.parameters.keys():
+    for key in [key for key in given if key not in known.parameters][:_MOST]:
         if known.is_open and key not in RUNTIME:
             filled[key] = given[key]
         else:

@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_NOISY = r"(alembic|mlflow|pydantic|sqlalchemy)\b"
 _LEVELS = {
     "alembic": logging.WARNING,
     "mlflow.store.db.utils": logging.CRITICAL,
@@ -41,9 +42,9 @@ def set_environment() -> None:
 def make_client(uri: str) -> MlflowClient:
     """A client of one store, which touches no global state of MLflow's. Imports MLflow."""
     set_environment()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mlflow import MlflowClient
+    warnings.filterwarnings("ignore", module=_NOISY)
+    from mlflow import MlflowClient
+
     for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(level)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -97,7 +97,7 @@ class MlflowStore:
 
     def _find(self, client: MlflowClient, key: str) -> str | None:
         if key not in self._ids:
-            where = f"tags.`{RUN_TAG}` = {_quoted(key)}"
+            where = f'tags.`{RUN_TAG}` = "{_key_tag(key)}"'
             for run in client.search_runs([self._experiment_id(client)], where, max_results=1):
                 self._ids[key] = run.info.run_id
         return self._ids.get(key)
@@ -109,7 +109,7 @@ class MlflowStore:
         return run_id
 
     def _start(self, client: MlflowClient, key: str, body: Mapping[str, Any]) -> str:
-        tags = clean_tags({**body["tags"], RUN_TAG: key, "nnray.verb": body["verb"]})
+        tags = clean_tags({**body["tags"], RUN_TAG: _key_tag(key), "nnray.verb": body["verb"]})
         if body["parent"]:
             tags["mlflow.parentRunId"] = self._id_of(client, body["parent"])
         found = self._find(client, key)
@@ -198,9 +198,9 @@ def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {clean_name(key): value[:MAX_TAG_CHARS] for key, value in tags.items()}
 
 
-def _quoted(text: str) -> str:
-    """A string in MLflow's filter language, which knows no escapes: the quote that it doesn't hold."""
-    return f'"{text}"' if "'" in text else f"'{text}'"
+def _key_tag(key: str) -> str:
+    """A key as a tag's value: MLflow's filters know no escapes, so one kind of quote has to go."""
+    return key.replace('"', "'")
 
 
 def _batches(items: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:

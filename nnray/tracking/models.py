@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,11 +64,15 @@ def register(client: MlflowClient, run_id: str, entry: Entry) -> str:
     if not any(known.name == name for known in client.search_registered_models(f"name = '{name}'")):
         client.create_registered_model(name)
     known = client.search_model_versions(f"name = '{name}'")
-    version = next((v.version for v in known if v.model_id == model.model_id), None)
+    version = next((v.version for v in known if v.tags.get(MODEL_TAG) == model.model_id), None)
     if version is None:
-        source = f"models:/{model.model_id}"
         made = client.create_model_version(
-            name, source, run_id, await_creation_for=0, model_id=model.model_id
+            name,
+            f"models:/{model.model_id}",
+            run_id,
+            tags={MODEL_TAG: model.model_id},
+            await_creation_for=0,
+            model_id=model.model_id,
         )
         version = made.version
     client.set_registered_model_alias(name, body["alias"], version)
@@ -89,8 +92,7 @@ def save_model(module: nn.Module, example: NDArray[np.float32], folder: Path, mo
     from mlflow.types.schema import Schema, TensorSpec
 
     shutil.rmtree(folder, ignore_errors=True)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with torch.no_grad():
         outputs = module(torch.from_numpy(example))
         specs = [TensorSpec(np.dtype("float32"), (-1, *x.shape[1:])) for x in (example, outputs)]
         try:

@@ -48,14 +48,15 @@ class Writer:
     def __init__(self, deliver: Deliver, spool: Spool, *, done: Done | None = None) -> None:
         self._deliver, self._spool, self._done = deliver, spool, done
         self._wake = threading.Condition()
-        self._rows = 0
-        self._urgent = len(spool)
+        self._rows = self._urgent = 0
         self._oldest = self._retry_at = self._retry_s = 0.0
         self._hurry = 0
         self._closing = False
         self._refused: list[str] = []
         self._num_refused = 0
         self._trouble = ""
+        for entry in spool.peek(len(spool)):
+            self._count(entry, +1)
         self._thread = threading.Thread(target=self._work, name="nnray-tracking", daemon=True)
         self._thread.start()
 
@@ -85,22 +86,25 @@ class Writer:
         with self._wake:
             hidden = self._num_refused - len(self._refused)
             more = (f"and {hidden} more refused",) if hidden else ()
-            down = (f"{len(self._spool)} records unsent: {self._trouble}",) if self._trouble else ()
+            unsent = len(self._spool) if self._trouble or self._closing else 0
+            down = (f"{unsent} records unsent: {self._why()}",) if unsent else ()
             return (*self._refused, *more, *down)
 
     def close(self, timeout_s: float) -> int:
         """Flush, then stop the thread; returns how many entries were never sent."""
-        left = self.flush(timeout_s)
+        self.flush(timeout_s)
         with self._wake:
             self._closing = True
-            unsent = self._spool.peek(left)
+            unsent = self._spool.peek(len(self._spool))
             self._wake.notify_all()
-        self._thread.join(timeout=0 if left else None)
+        self._thread.join(timeout=0 if unsent else None)
         for entry in unsent:
-            self._finish(
-                entry, None, TrackingError(f"{entry.kind} of {entry.run} was not sent: {self._trouble}")
-            )
-        return left
+            error = TrackingError(f"{entry.kind} of {entry.run} was not sent: {self._why()}")
+            self._finish(entry, None, error)
+        return len(unsent)
+
+    def _why(self) -> str:
+        return self._trouble or "the store has not answered yet"
 
     def _work(self) -> None:
         while True:

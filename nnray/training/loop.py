@@ -29,10 +29,11 @@ class Batches(Protocol):
     """Batches of an epoch, in an order that the epoch's number decides."""
 
     @property
-    def num_batches(self) -> int: ...
-    @property
-    def num_examples(self) -> int: ...
-    def epoch(self, number: int, /) -> Iterable[tuple[Tensor, Tensor]]: ...
+    def num_batches(self) -> int:
+        """In an epoch."""
+
+    def epoch(self, number: int, /) -> Iterable[tuple[Tensor, Tensor]]:
+        """Inputs and targets, batch by batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,6 @@ def add_l1(model: nn.Module, strength: float) -> None:
     """
     weights = [p for p in penalized(model) if p.grad is not None]
     if weights:
-        gradients = [p.grad for p in weights]
+        gradients = [p.grad for p in weights if p.grad is not None]
         signs = torch._foreach_sign([p.detach() for p in weights])
         torch._foreach_add_(gradients, signs, alpha=strength)

@@ -19,8 +19,11 @@ from nnray.training.early_stopping import BestEpoch
 class Stateful(Protocol):
     """Anything that can be saved and brought back."""
 
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers of tensors and numbers."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Go back to where that was taken."""
 
 
 class Optimizer(Stateful, Protocol):
@@ -28,17 +31,25 @@ class Optimizer(Stateful, Protocol):
 
     param_groups: list[dict[str, Any]]
 
-    def step(self) -> Any: ...
-    def zero_grad(self, set_to_none: bool = True) -> None: ...
+    def step(self) -> Any:
+        """Change the parameters by their gradients."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
 
 
 class Schedule(Stateful, Protocol):
     """A learning rate that changes with each optimizer step."""
 
     @property
-    def lr(self) -> float: ...
-    def step(self) -> None: ...
-    def epoch_end(self, val_loss: float) -> None: ...
+    def lr(self) -> float:
+        """Of the next step."""
+
+    def step(self) -> None:
+        """Called after every optimizer step."""
+
+    def epoch_end(self, val_loss: float) -> None:
+        """Called after every epoch."""
 
 
 @dataclass(slots=True)
@@ -98,4 +109,5 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
 
     Source: Polyak and Juditsky 1992; the exponential form as in torch's ``swa_utils``.
     """
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False)
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=False)

@@ -18,7 +18,6 @@ from nnray.tasks.task import Task
 from nnray.training.loop import EpochReport, Progress, fit
 from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep
-
 from tests.unit.training.conftest import Blobs
 
 MakeState = Callable[..., TrainState]
