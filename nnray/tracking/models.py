@@ -8,6 +8,7 @@ global store and the active run, so the steps are taken one by one, with explici
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import shutil
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MODEL_TAG = "nnray.model"
 SHA_TAG = "nnray.sha256"
+VERSIONS_TAG = "mlflow.modelVersions"
+"""Links the page of a logged model to its registered versions."""
 
 
 def log_model(client: MlflowClient, run_id: str, entry: Entry, held: HeldModel | None) -> ModelRecord:
@@ -66,17 +69,23 @@ def register(client: MlflowClient, run_id: str, entry: Entry) -> str:
     known = client.search_model_versions(f"name = '{name}'")
     version = next((v.version for v in known if v.tags.get(MODEL_TAG) == model.model_id), None)
     if version is None:
-        made = client.create_model_version(
-            name,
-            f"models:/{model.model_id}",
-            run_id,
-            tags={MODEL_TAG: model.model_id},
-            await_creation_for=0,
-            model_id=model.model_id,
-        )
-        version = made.version
+        version = _new_version(client, run_id, name, model)
     client.set_registered_model_alias(name, body["alias"], version)
     return str(version)
+
+
+def _new_version(client: MlflowClient, run_id: str, name: str, model: LoggedModel) -> str:
+    made = client.create_model_version(
+        name,
+        f"models:/{model.model_id}",
+        run_id,
+        tags={MODEL_TAG: model.model_id},
+        await_creation_for=0,
+        model_id=model.model_id,
+    )
+    shown = [*json.loads(model.tags.get(VERSIONS_TAG, "[]")), {"name": name, "version": made.version}]
+    client.set_logged_model_tags(model.model_id, {VERSIONS_TAG: json.dumps(shown)})
+    return str(made.version)
 
 
 def save_model(module: nn.Module, example: NDArray[np.float32], folder: Path, model: Model) -> None:
