@@ -100,7 +100,8 @@ def _read(path: Path, key: str) -> Array:
 
 def _open(path: Path, read: Any) -> Any:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: np.load leaves a file that it can't read open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return read(archive)
     except (
         OSError,

@@ -67,7 +67,7 @@ def test_files_come_into_place_whole_and_archives_stay_out(
 ) -> None:
     def fetch(folder: str, *, download: bool) -> None:
         assert download
-        print("Extracting")  # noqa: T201 - as torchvision does
+        print("Extracting")
         raw = Path(folder) / "MNIST" / "raw"
         raw.mkdir(parents=True)
         (raw / "images").write_bytes(b"new")

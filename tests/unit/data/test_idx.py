@@ -92,8 +92,7 @@ def test_gzip_with_a_flipped_bit_never_gives_other_images(tmp_path: Path) -> Non
         path.write_bytes(whole)
         try:
             assert np.array_equal(read_idx(path, dims=3).numpy(), IMAGES)
-        except DataError as error:
-            assert "x.gz" in str(error)
+        except DataError:
             refused += 1
         whole[bit // 8] ^= 1 << bit % 8
     # The rest are bits of the header, such as the time, and bits that pad the stream.

@@ -93,10 +93,10 @@ def test_one_example_of_each_class_can_not_be_split() -> None:
 
 
 def test_random_state_of_torch_and_numpy_is_left_alone() -> None:
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index,union-attr] # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]
     ready(limit=9)
     assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index,union-attr] # noqa: NPY002
+    assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]
 
 
 def test_examples_that_were_given_are_left_as_they_are() -> None:

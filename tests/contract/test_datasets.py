@@ -1,0 +1,190 @@
+"""Laws that every data set of the catalog obeys, on small copies of its files."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nnray.catalog import CATALOG
+from nnray.data import root as root_module
+from nnray.data.batches import Batches
+from nnray.data.check import as_splits
+from nnray.data.prepare import prepare
+from nnray.data.splits import DataSplits, Examples
+from nnray.errors import DataError
+from tests.unit.data.files import write_cifar, write_idx, write_images, write_npz
+
+DATASETS = sorted(CATALOG["dataset"])
+PUBLISHED = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
+KWARGS: dict[str, dict[str, Any]] = {"npz": {"file": "a.npz"}}
+
+
+def function(name: str) -> Any:
+    module, _, attribute = CATALOG["dataset"][name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@pytest.fixture(params=DATASETS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    if name in ("mnist", "fashion_mnist"):
+        write_idx(folder, PUBLISHED[name])
+    elif name == "cifar10":
+        write_cifar(folder, monkeypatch)
+    elif name == "image_folder":
+        write_images(folder, counts={"a": 20, "b": 12, "c": 9})
+    elif name == "npz":
+        write_npz(folder / "a.npz", parts=("",), count=40)
+    else:
+        assert name == "digits", f"write small files for {name}"
+    return folder
+
+
+def made(name: str, files: Path) -> Any:
+    return function(name)(root=str(files), **KWARGS.get(name, {}))
+
+
+def ready(name: str, files: Path, **kwargs: Any) -> DataSplits:
+    return prepare(made(name, files), **{"name": name, "seed": 0, "validation": 0.2, **kwargs})
+
+
+def rows(examples: Examples | None) -> set[tuple[float, ...]]:
+    assert examples is not None
+    return {
+        (*pixels, label)
+        for pixels, label in zip(examples.inputs.flatten(1).tolist(), examples.targets.tolist(), strict=True)
+    }
+
+
+def called(splits: DataSplits) -> Examples:
+    assert splits.test is not None
+    return splits.test()
+
+
+def test_splits_are_disjoint_and_cover_what_there_was(name: str, files: Path) -> None:
+    whole = as_splits(made(name, files), name=name)
+    splits = ready(name, files)
+    train, val, test = rows(splits.train), rows(splits.val), rows(called(splits))
+    assert not train & val
+    assert not (train | val) & test
+    assert train | val == rows(whole.train)
+    assert test == rows(called(whole))
+
+
+def test_splits_depend_on_the_seed_alone(name: str, files: Path) -> None:
+    one, again, other = (ready(name, files, seed=seed) for seed in (1, 1, 2))
+    assert one.val is not None
+    assert again.val is not None
+    assert torch.equal(one.val.inputs, again.val.inputs)
+    assert torch.equal(one.train.inputs, again.train.inputs)
+    assert one.info == again.info
+    assert rows(one.val) != rows(other.val)
+    assert one.info.digest != other.info.digest
+
+
+def test_test_examples_are_the_same_whatever_the_seed(name: str, files: Path) -> None:
+    assert rows(called(ready(name, files, seed=1))) == rows(called(ready(name, files, seed=2)))
+
+
+def test_validation_is_stratified_and_of_exact_size(name: str, files: Path) -> None:
+    splits = ready(name, files)
+    assert splits.val is not None
+    count = len(splits.train) + len(splits.val)
+    assert len(splits.val) == round(0.2 * count)
+    classes = splits.info.num_classes
+    held = splits.val.targets.bincount(minlength=classes)
+    whole = splits.train.targets.bincount(minlength=classes) + held
+    assert ((held - 0.2 * whole).abs() < 1 + 1e-6).all()
+
+
+def test_info_matches_the_tensors(name: str, files: Path) -> None:
+    splits = ready(name, files)
+    info = splits.info
+    for examples in (splits.train, splits.val, called(splits)):
+        assert examples is not None
+        assert tuple(examples.inputs.shape[1:]) == info.input_shape
+        assert examples.inputs.dtype in (torch.uint8, torch.float32)
+        assert examples.targets.dtype == torch.int64
+        assert examples.targets.min() >= 0
+        assert examples.targets.max() < info.num_classes
+    assert info.name == name
+    assert len(info.mean) == len(info.std) == info.input_shape[0]
+    assert all(0 < value <= 1 for value in info.std)
+    assert len(info.digest) == 64
+
+
+def test_normalised_training_examples_have_mean_0_and_deviation_1(name: str, files: Path) -> None:
+    splits = ready(name, files)
+    scale = 255 if splits.train.inputs.dtype == torch.uint8 else 1
+    x = splits.train.inputs.double().transpose(0, 1).flatten(1) / scale
+    mean, std = torch.tensor(splits.info.mean).double(), torch.tensor(splits.info.std).double()
+    normal = (x - mean[:, None]) / std[:, None]
+    torch.testing.assert_close(normal.mean(1), torch.zeros(len(mean)).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(normal.std(1, correction=0), torch.ones(len(mean)).double(), rtol=0, atol=1e-5)
+
+
+def test_test_split_is_not_read_by_prepare(name: str, files: Path) -> None:
+    splits = as_splits(made(name, files), name=name)
+
+    def never() -> Examples:
+        raise AssertionError("the test split was read")
+
+    prepare(DataSplits(splits.train, None, never, splits.info), name=name, seed=0, validation=0.2, limit=20)
+
+
+def test_batches_cover_each_example_once_an_epoch_in_an_order_of_the_epoch(name: str, files: Path) -> None:
+    splits = ready(name, files)
+    batches = Batches(splits.train, batch_size=7, seed=3, shuffle=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        seen = list(batches.epoch(epoch))
+        inputs, targets = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        scale = 255 if splits.train.inputs.dtype == torch.uint8 else 1
+        assert rows(Examples((inputs * scale).round() if scale > 1 else inputs, targets)) == rows(
+            splits.train
+        )
+        assert len(inputs) == len(splits.train)
+        assert 0 <= inputs.min() <= inputs.max() <= 1
+        orders.append(inputs)
+    assert torch.equal(orders[0], orders[2])
+    assert not torch.equal(orders[0], orders[1])
+
+
+def test_root_may_come_from_the_environment(name: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNRAY_DATA", str(files))
+    result = as_splits(function(name)(root=None, **KWARGS.get(name, {})), name=name)
+    assert rows(result.train) == rows(as_splits(made(name, files), name=name).train)
+
+
+def test_missing_data_are_told_with_the_place_and_the_remedy(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "digits":
+        assert len(made(name, tmp_path / "gone").train) == 1438
+        return
+    monkeypatch.setattr(root_module, "network_problem", lambda source: "none")
+    with pytest.raises(DataError) as caught:
+        made(name, tmp_path / "gone")
+    assert str(tmp_path / "gone") in str(caught.value)
+    assert "data.root" in str(caught.value)
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("published", "count"), [("mnist", (60_000, 10_000)), ("cifar10", (50_000, 10_000))])
+@pytest.mark.skipif("NNRAY_DATA" not in os.environ, reason="needs the data sets under $NNRAY_DATA")
+def test_published_set_has_its_published_size(published: str, count: tuple[int, int]) -> None:
+    splits = function(published)(root=None)
+    assert (len(splits.train), len(called(splits))) == count
+    assert len(set(splits.train.targets.tolist())) == 10
