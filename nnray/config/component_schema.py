@@ -19,10 +19,18 @@ def component_schema(kind: str, *, own: Mapping[str, Any]) -> dict[str, Any]:
     """
     named = {name: registry.parameters(kind, name) for name in registry.names(kind)}
     short = [name for name, keys in named.items() if not any(key.required for key in keys.values())]
-    user = {"type": "string", "pattern": USER_CODE, "description": f"A {kind} of your own, module:function."}
+    user = {
+        "type": "string",
+        "pattern": USER_CODE,
+        "description": f"{registry.a(kind).capitalize()} of your own, module:function.",
+    }
     return {
         "anyOf": [
-            {"type": "string", "enum": short, "description": f"A {kind} with its defaults."},
+            {
+                "type": "string",
+                "enum": short,
+                "description": f"{registry.a(kind).capitalize()} with its defaults.",
+            },
             user,
             *(_alternative(kind, name, keys, own) for name, keys in named.items()),
             {"type": "object", "properties": {"name": user, **own}, "required": ["name"]},

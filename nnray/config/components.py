@@ -6,6 +6,7 @@ signature are filled in; so an experiment holds all that its run depends on.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,12 @@ class Kind:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         plain = handler.resolve_ref_schema(handler(schema))
-        own = {key: value for key, value in plain.get("properties", {}).items() if key != "name"}
+        explained = registry.read_help(inspect.cleandoc(plain.get("description", "")))
+        own = {
+            key: {**value, "description": explained.get(key, "")}
+            for key, value in plain.get("properties", {}).items()
+            if key != "name"
+        }
         return component_schema(self.kind, own=own)
 
     def _long_form(self, value: Any) -> Any:
@@ -81,9 +87,8 @@ class Kind:
             return {"name": value}
         if isinstance(value, Mapping | Component):
             return value
-        raise failure(
-            f"must be the name of a {self.kind}, or {{name: ..., ...}} (got {registry.shown(value)})"
-        )
+        allowed = f"the name of {registry.a(self.kind)}, or {{name: ..., ...}}"
+        raise failure(f"must be {allowed} (got {registry.shown(value)})")
 
     def _complete(self, value: Component, info: ValidationInfo) -> Component:
         fields, extra = type(value).model_fields, value.model_extra or {}

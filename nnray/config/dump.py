@@ -63,7 +63,8 @@ def _scalar(value: Any) -> yaml.ScalarNode:
         return yaml.ScalarNode("tag:yaml.org,2002:int", str(value))
     if isinstance(value, float):
         return yaml.ScalarNode("tag:yaml.org,2002:float", float_text(value))
-    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style=None if is_text(value) else '"')
+    is_plain = value.isprintable() and is_text(value)
+    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style=None if is_plain else '"')
 
 
 def float_text(value: float) -> str:

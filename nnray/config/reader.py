@@ -234,5 +234,6 @@ def _told(error: yaml.YAMLError) -> str:
     if mark is not None:
         problem = getattr(error, "problem", None) or getattr(error, "context", None)
         return f"is not YAML: {problem}, in line {mark.line + 1}, column {mark.column + 1}"
-    character, position = getattr(error, "character", None), getattr(error, "position", 0)
+    code, position = getattr(error, "character", 0), getattr(error, "position", 0)
+    character = chr(code) if isinstance(code, int) else code
     return f"is not YAML: the character {character!r} at offset {position} is not allowed in it"

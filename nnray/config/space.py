@@ -122,7 +122,7 @@ class _Fields:
 
     def _name_problem(self, kind: str, value: Any, keys: Mapping[str, Any]) -> str | None:
         if not isinstance(value, str):
-            return f"must be the name of a {kind} (got {registry.shown(value)})"
+            return f"must be the name of {registry.a(kind)} (got {registry.shown(value)})"
         renamed = registry.renamed(kind, keys, value, search=self.search)
         found = registry.problems(kind, renamed, search=self.search)
         return "; ".join(f"with {value!r}, {problem}" for problem in found) or None

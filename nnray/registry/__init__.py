@@ -18,14 +18,15 @@ from nnray.registry.checks import (
     value_problem,
     value_schema,
 )
-from nnray.registry.signatures import RUNTIME, Parameter, Signature
-from nnray.registry.wording import describe, must_be, shown
+from nnray.registry.signatures import RUNTIME, Parameter, Signature, read_help
+from nnray.registry.wording import a, describe, must_be, shown
 
 __all__ = [
     "POSITIONAL",
     "RUNTIME",
     "Parameter",
     "Signature",
+    "a",
     "build",
     "check",
     "describe",
@@ -36,6 +37,7 @@ __all__ = [
     "parameters",
     "plain",
     "problems",
+    "read_help",
     "renamed",
     "resolve",
     "shown",

@@ -12,7 +12,7 @@ from nnray import catalog
 from nnray.errors import ConfigError, Problem, suggestion
 from nnray.registry.signatures import RUNTIME, Parameter, Signature, adapter, read_signature
 from nnray.registry.source import Unreadable, read_module
-from nnray.registry.wording import describe, must_be, shown
+from nnray.registry.wording import a, describe, must_be, shown
 
 POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "dataset": (),
@@ -162,7 +162,7 @@ def check(
     """
     name = component.get("name")
     if not isinstance(name, str):
-        return {}, [Problem(_join(path, "name"), f"must be the name of a {kind} (got {shown(name)})")]
+        return {}, [Problem(_join(path, "name"), f"must be the name of {a(kind)} (got {shown(name)})")]
     try:
         known = _read(kind, name, search)
     except Unreadable as error:
@@ -245,7 +245,7 @@ def _uncallable(kind: str, name: str, known: Signature, path: str) -> list[Probl
         return []
     expected = ", ".join((*given, "*", "..."))
     taken = ", ".join(known.positional)
-    message = f"{name!r} can't be called as a {kind}: it must be def f({expected}), not f({taken}, ...)"
+    message = f"{name!r} can't be called as {a(kind)}: it must be def f({expected}), not f({taken}, ...)"
     return [Problem(_join(path, "name"), message)]
 
 

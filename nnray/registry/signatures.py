@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
 
+from nnray.errors import suggestion
 from nnray.registry.annotations import read_annotation, read_constant
 from nnray.registry.source import STEPS, Module, Unreadable, define
 
@@ -74,8 +75,8 @@ def read_signature(module: Module, name: str) -> Signature:
     """
     found = define(module, name)
     if found is None:
-        near = sorted(key for key in module.definitions if not key.startswith("_"))
-        raise Unreadable(f"{module.path} defines no {name!r}; it defines {', '.join(near) or 'nothing'}")
+        there = [key for key in module.definitions if not key.startswith("_")]
+        raise Unreadable(f"{module.path} defines no {name!r}; {suggestion(name, there)}")
     home, node = found
     if isinstance(node, ast.ClassDef):
         init = _find_init(home, node, STEPS)
@@ -100,7 +101,7 @@ def adapter(parameter: Parameter) -> TypeAdapter[Any]:
 def _of_function(module: Module, node: ast.FunctionDef, *, summary: str, bound: int) -> Signature:
     args = node.args
     positional = [argument.arg for argument in (*args.posonlyargs, *args.args)][bound:]
-    helps = _helps(ast.get_docstring(node) or "")
+    helps = read_help(ast.get_docstring(node) or "")
     parameters = {
         argument.arg: _parameter(argument, default, module, helps.get(argument.arg, ""))
         for argument, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
@@ -117,7 +118,10 @@ def _of_function(module: Module, node: ast.FunctionDef, *, summary: str, bound: 
 
 
 def _parameter(argument: ast.arg, default: ast.expr | None, module: Module, text: str) -> Parameter:
-    hint = read_annotation(argument.annotation, module) if argument.annotation else Any
+    try:
+        hint = read_annotation(argument.annotation, module)
+    except RecursionError:
+        hint = Any
     if default is None:
         return Parameter(argument.arg, hint, None, True, text)
     try:
@@ -147,8 +151,8 @@ def _summary(node: ast.FunctionDef | ast.ClassDef) -> str:
     return (ast.get_docstring(node) or "").partition("\n")[0].strip()
 
 
-def _helps(docstring: str) -> dict[str, str]:
-    """The texts of the ``Args:`` section, by argument."""
+def read_help(docstring: str) -> dict[str, str]:
+    """The texts of a docstring's ``Args:`` section, by argument."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\s*\n)+)", docstring, re.MULTILINE)
     lines = section[1].splitlines() if section else []
     indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)

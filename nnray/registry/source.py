@@ -51,7 +51,7 @@ def find_file(module: str, *, search: Sequence[str] = ()) -> Path | None:
     """The source file of a module; None where there is none."""
     parts = module.split(".")
     for root in _roots(parts[0], search):
-        base = Path(root).joinpath(*parts)
+        base = Path(root).absolute().joinpath(*parts)
         for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
             if _is_file(path):
                 return path

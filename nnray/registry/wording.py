@@ -24,6 +24,8 @@ def describe(hint: Any) -> str:
     """What a type allows, as the end of the sentence "it must be ..."."""
     base, limits = _unwrap(hint)
     origin, args = get_origin(base), get_args(base)
+    if "description" in limits:
+        return str(limits["description"])
     if base in (None, type(None)):
         return "null"
     if origin in (Union, types.UnionType):
@@ -46,6 +48,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MOST else f"{text[: _MOST - 3]}..."
 
 
+def a(noun: str) -> str:
+    """A noun with its article."""
+    return f"an {noun}" if noun[:1] in "aeiou" else f"a {noun}"
+
+
 def must_be(hint: Any, value: Any) -> str:
     """The message for a value that its type doesn't allow."""
     return f"must be {describe(hint)} (got {shown(value)})"
@@ -61,6 +68,8 @@ def _unwrap(hint: Any) -> tuple[Any, dict[str, Any]]:
     while get_origin(hint) is Annotated:
         hint, *metadata = get_args(hint)
         for item in metadata:
+            if isinstance(item, FieldInfo) and item.description:
+                limits["description"] = item.description
             _collect(item.metadata if isinstance(item, FieldInfo) else [item], limits)
     return hint, limits
 
