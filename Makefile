@@ -22,7 +22,7 @@ check: $(READY) ## format, lint, types, layers and docs in one
 	@echo "== lint"; $(BIN)/ruff check .
 	@echo "== types"; $(BIN)/mypy
 	@echo "== layers"; $(BIN)/pytest -q tests/test_layers.py
-	@echo "== docs"; $(BIN)/mkdocs build --strict --quiet
+	@echo "== docs"; NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY) ## measure speed; each script prints its ratio to a baseline of the same run
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
@@ -31,7 +31,7 @@ ui: $(READY) ## open MLflow's UI on the store of this folder
 	@$(BIN)/nnray ui $(ARGS)
 
 docs: $(READY) ## serve the documentation
-	@$(BIN)/mkdocs serve
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 lock: $(READY) ## pin all dependencies anew from pyproject.toml (ARGS=--upgrade: at their newest)
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

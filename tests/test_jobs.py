@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from nnray.assembly import assemble
 from nnray.config import Experiment, dump, load, parse, with_overrides
 from nnray.data.root import data_root
 from nnray.data.splits import DataInfo, DataSplits, Examples
+from nnray.training.step import supervised
 from tests.conftest import ROOT
 
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
@@ -79,9 +81,7 @@ def test_it_trains_on_data_of_its_shape(path: Path) -> None:
     built = assemble(experiment, stand_in(experiment.data.name))
     inputs, targets = next(iter(built.train.epoch(1)))
     before = [parameter.clone() for parameter in built.state.model.parameters()]
-    outputs, loss = built.step_fn(
-        built.state, inputs, targets, lambda model, x, y: _loss(built.task, model(x), y)
-    )
+    outputs, loss = built.step_fn(built.state, inputs, targets, supervised(built.task))
     assert outputs.shape == (len(targets), 10)
     assert torch.isfinite(loss)
     after = built.state.model.parameters()
@@ -112,12 +112,6 @@ def test_it_assembles_on_its_data(path: Path) -> None:
     assert 0 <= inputs.min() <= inputs.max() <= 1
 
 
-def _loss(task: object, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return task.loss(outputs, targets)  # type: ignore[attr-defined]
-
-
 def test_a_job_is_plain_yaml_that_overrides_reach() -> None:
-    source = "name: x\ndata: digits\nmodel: mlp\n"
-    import yaml
-
-    assert parse(yaml.safe_load(source), ["optimizer.lr=1e-3"], source="x").optimizer.kwargs["lr"] == 1e-3
+    values = yaml.safe_load((ROOT / "jobs/digits.yaml").read_text(encoding="utf-8"))
+    assert parse(values, ["optimizer.lr=1e-3"], source="x").optimizer.kwargs["lr"] == 1e-3
