@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from nnray.assembly import assemble
-from nnray.config import Experiment, dump, load, parse, with_overrides
+from nnray.config import Experiment, dump, load, with_overrides
 from nnray.data.root import data_root
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.training.step import supervised
@@ -112,6 +111,6 @@ def test_it_assembles_on_its_data(path: Path) -> None:
     assert 0 <= inputs.min() <= inputs.max() <= 1
 
 
-def test_a_job_is_plain_yaml_that_overrides_reach() -> None:
-    values = yaml.safe_load((ROOT / "jobs/digits.yaml").read_text(encoding="utf-8"))
-    assert parse(values, ["optimizer.lr=1e-3"], source="x").optimizer.kwargs["lr"] == 1e-3
+@every_job
+def test_overrides_reach_it(path: Path) -> None:
+    assert load(path, ["optimizer.lr=1e-3"]).optimizer.kwargs["lr"] == 1e-3
