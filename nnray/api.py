@@ -60,6 +60,7 @@ def train(experiment: Source, overrides: Sequence[str] = (), *, quiet: bool = Fa
     from nnray.runners import folder
 
     resolved = _resolve(experiment, overrides)
+    _check_store(resolved)
     return _train(folder.create(resolved, "train", search=_search_path()), quiet=quiet)
 
 
@@ -79,6 +80,7 @@ def sweep(experiment: Source, overrides: Sequence[str] = (), *, quiet: bool = Fa
 
     resolved = _resolve(experiment, overrides)
     config.require_sweep(resolved)
+    _check_store(resolved)
     return _sweep(folder.create(resolved, "sweep", search=_search_path()), quiet=quiet)
 
 
@@ -101,6 +103,7 @@ def resume(run: str | None = None, *, root: str | Path = "runs", quiet: bool = F
     search_modules([Path(entry) for entry in found.record["search"]])
     if found.record["verb"] != "train":
         raise RunError(f"{found.name} is a {found.record['verb']}: only a train can be resumed as yet")
+    _check_store(found.experiment)
     return _train(found, quiet=quiet)
 
 
@@ -111,7 +114,7 @@ class Entry:
     Args:
         name: As in the file.
         summary: In one line.
-        parameters: ``name: type = default  help`` each.
+        parameters: ``name = default: what it may be. What it does.`` each.
     """
 
     name: str
@@ -141,7 +144,12 @@ def entries(kind: str) -> tuple[Entry, ...]:
 
 def _entry(kind: str, name: str) -> Entry:
     parameters = registry.parameters(kind, name).values()
-    return Entry(name, registry.summary(kind, name), tuple(str(parameter) for parameter in parameters))
+    return Entry(name, registry.summary(kind, name), tuple(_described(p) for p in parameters))
+
+
+def _described(parameter: registry.Parameter) -> str:
+    default = "" if parameter.required else f" = {registry.shown(parameter.default)}"
+    return f"{parameter.name}{default}: {registry.describe(parameter.type)}. {parameter.help}"
 
 
 def schema() -> dict[str, Any]:
@@ -202,13 +210,20 @@ def _sweep(run: RunFolder, *, quiet: bool) -> SweepResult:
         return sweep_here(experiment, run, tracker=tracker, quiet=quiet)
 
 
+def _check_store(experiment: Experiment) -> None:
+    """Refuse a store that can't be written to before anything is made."""
+    from nnray.tracking import check
+
+    check(experiment.tracking.uri)
+
+
 @contextmanager
 def _tracker(experiment: Experiment) -> Iterator[MlflowTracker]:
-    """The store that an experiment is recorded in, checked before anything runs."""
-    from nnray.tracking import MlflowTracker, check
+    """The store that an experiment is recorded in."""
+    from nnray.tracking import MlflowTracker
 
     settings = experiment.tracking
-    tracker = MlflowTracker(check(settings.uri), experiment=settings.experiment or experiment.name)
+    tracker = MlflowTracker(settings.uri, experiment=settings.experiment or experiment.name)
     try:
         yield tracker
     finally:

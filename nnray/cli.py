@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from nnray import __version__
-from nnray.errors import DivergedError, Interrupted, NnrayError
+from nnray.errors import DivergedError, NnrayError
 
 if TYPE_CHECKING:
     from nnray.runners.results import RunResult
@@ -64,7 +64,7 @@ def train(file: File, overrides: Overrides = None, *, quiet: Quiet = False, as_j
     """Train one network, test it, and record it with its model."""
     from nnray import api
 
-    with _stdout_for_results():
+    with _running():
         result = api.train(file, overrides or [], quiet=quiet)
     _print_run(result, as_json=as_json)
 
@@ -74,7 +74,7 @@ def sweep(file: File, overrides: Overrides = None, *, quiet: Quiet = False, as_j
     """Search the space in the file's sweep section; every trial is recorded with its model."""
     from nnray import api
 
-    with _stdout_for_results():
+    with _running():
         result = api.sweep(file, overrides or [], quiet=quiet)
     _print_sweep(result, as_json=as_json)
 
@@ -95,7 +95,7 @@ def resume(
 
     if (run is None) != last:
         raise typer.BadParameter("name a run, or give --last: one of the two")
-    with _stdout_for_results():
+    with _running():
         result = api.resume(run, root=root, quiet=quiet)
     _print_run(result, as_json=as_json)
 
@@ -127,8 +127,9 @@ def list_names(
     from nnray import api
 
     for one in [kind] if kind else api.kinds():
+        found = api.entries(one)
         typer.echo(f"{one}:")
-        for entry in api.entries(one):
+        for entry in found:
             typer.echo(f"  {entry.name:14} {entry.summary}")
             for parameter in entry.parameters:
                 typer.echo(f"      {parameter}")
@@ -147,11 +148,18 @@ def ui(
     api.ui(uri, host=host, port=port)
 
 
+class _Stopped(Exception):
+    """An interrupt on its way through typer, which would swallow what it says."""
+
+
 @contextlib.contextmanager
-def _stdout_for_results() -> Iterator[None]:
+def _running() -> Iterator[None]:
     """Send whatever libraries print to stderr: stdout is for results."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except KeyboardInterrupt as interrupt:
+        raise _Stopped(str(interrupt) or "interrupted") from interrupt
 
 
 def _print_run(result: RunResult, *, as_json: bool) -> None:
@@ -205,10 +213,8 @@ def _report(error: BaseException) -> int:
     """Print one clear message; the exit code comes back."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
-    if isinstance(error, Exit):
-        return error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        print(error if isinstance(error, Interrupted) else "interrupted", file=sys.stderr)
+    if isinstance(error, _Stopped | KeyboardInterrupt):
+        print(str(error) or "interrupted", file=sys.stderr)
         return 130
     if isinstance(error, NnrayError):
         print(f"error: {error}", file=sys.stderr)

@@ -24,7 +24,7 @@ from typing import Any
 
 from nnray.config import Experiment, dump, load
 from nnray.durable import write_bytes, write_json
-from nnray.errors import RunError
+from nnray.errors import NnrayError, RunError
 
 _RECORD, _CONFIG, _RESULT = "run.json", "config.yaml", "result.json"
 
@@ -69,6 +69,16 @@ class RunFolder:
         """Write the result, then say that the run has ended."""
         write_json(self.path / _RESULT, result)
         self.update(status="finished")
+
+    @contextmanager
+    def discarded_unless_begun(self) -> Iterator[None]:
+        """Remove the folder if the block fails before anything was recorded of the run."""
+        try:
+            yield
+        except NnrayError:
+            if "tracking_uri" not in self.record:
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     @contextmanager
     def held(self) -> Iterator[None]:

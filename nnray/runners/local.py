@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nnray.assembly import assemble, load_data
+from nnray.assembly import Assembly, assemble
 from nnray.config import Experiment, flatten
 from nnray.data.splits import DataSplits
+from nnray.errors import TrackingError
 from nnray.runners.display import Display
 from nnray.runners.folder import RunFolder
 from nnray.runners.results import RunResult
@@ -46,6 +47,9 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
     if folder.result is not None:
         return RunResult.from_dict(folder.result)
     with folder.held():
+        with folder.discarded_unless_begun():
+            prepare_process(experiment)
+            built = assemble(experiment)
         run = tracker.start_run(
             name=folder.name,
             verb="train",
@@ -55,7 +59,7 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
         )
         folder.update(tracking_uri=tracker.uri, status="running")
         with _marked(folder, tracker, run):
-            result = _Training(experiment, folder, tracker, display, run).result()
+            result = _Training(built, folder, tracker, display, run).result()
             folder.finish(result.to_dict())
         tracker.end_run(run)
         warn_unsent(tracker, display)
@@ -90,27 +94,30 @@ def _marked(folder: RunFolder, tracker: Tracker, run: str) -> Iterator[None]:
 class _Training:
     """The stages of a run, in order."""
 
-    experiment: Experiment
+    built: Assembly
     folder: RunFolder
     tracker: Tracker
     display: Display
     run: str
 
+    @property
+    def experiment(self) -> Experiment:
+        return self.built.experiment
+
     def result(self) -> RunResult:
         """Go through all stages."""
-        began = time.perf_counter()
-        prepare_process(self.experiment)
-        splits = load_data(self.experiment)
+        began, before = time.perf_counter(), self.folder.record.get("seconds", 0.0)
+        splits = self.built.splits
         self.tracker.log_artifact(self.run, self.folder.path / "config.yaml")
         self.tracker.log_dataset(self.run, splits.info, "training", num_examples=len(splits.train))
-        records = self._train(splits)
+        records = self._train()
         model, epoch = chosen_model(self.experiment, self.folder.path, splits)
         metrics = dict(records[epoch - 1].report.metrics) | self._test(model, splits)
         uri = self._log_model(model, splits, metrics, epoch)
         return RunResult(
             run_id=self.tracker.run_id(self.run, _PATIENCE_S) or "",
             verb="train",
-            seconds=round(self.folder.record.get("seconds", 0.0) + time.perf_counter() - began, 3),
+            seconds=round(before + time.perf_counter() - began, 3),
             metrics=metrics,
             model_uri=uri,
             model_sha256=weights_sha256(model),
@@ -120,14 +127,13 @@ class _Training:
             folder=self.folder.path,
         )
 
-    def _train(self, splits: DataSplits) -> list[EpochRecord]:
-        built = assemble(self.experiment, splits)
+    def _train(self) -> list[EpochRecord]:
         records: list[EpochRecord] = []
         began, before = time.perf_counter(), self.folder.record.get("seconds", 0.0)
         with self.display as display:
             display.begin(self.folder.name, epochs=self.experiment.training.epochs)
             for record in train_epochs(
-                built, self.folder.path, on_progress=display.progress, on_skipped=display.note
+                self.built, self.folder.path, on_progress=display.progress, on_skipped=display.note
             ):
                 self.tracker.log_metrics(self.run, metric_rows(record))
                 display.epoch(record.report)
@@ -154,7 +160,8 @@ class _Training:
         self.tracker.register(self.run, self.experiment.tracking.register or self.experiment.name, step=epoch)
         try:
             return logged.result(timeout=_PATIENCE_S).uri
-        except TimeoutError:
+        except (TimeoutError, TrackingError) as error:
+            self.display.note(f"warning: the model is not in the tracking store: {error or 'it is slow'}")
             return ""
 
 

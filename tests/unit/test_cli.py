@@ -1,0 +1,177 @@
+"""What a person types, and what comes back: one clear message, the right exit code."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnray import cli
+
+FILE = """
+name: digits
+data: {name: digits, limit: 200}
+model: {name: mlp, hidden: [16]}
+optimizer: {name: adam, lr: 1e-2}
+training: {epochs: 2}
+"""
+
+Nnray = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def nnray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Nnray:
+    """Run a command; exit code, stdout and stderr come back."""
+    Path("e.yaml").write_text(FILE)
+
+    def run(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nnray", *args])
+        monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, shown.out, shown.err
+
+    return run
+
+
+def test_a_good_file_is_ok(nnray: Nnray) -> None:
+    code, out, err = nnray("check", "e.yaml")
+    assert (code, err) == (0, "")
+    assert "e.yaml: ok" in out
+
+
+def test_all_mistakes_come_at_once_and_exit_2(nnray: Nnray) -> None:
+    code, out, err = nnray("check", "e.yaml", "optimizer.lr=-1", "model.dropuot=0.5", "trainig.epochs=3")
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    for part in ("optimizer.lr", "did you mean 'dropout'", "did you mean 'training'"):
+        assert part in err
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("check", "none.yaml"), "there is no such file"),
+        (("train", "none.yaml"), "there is no such file"),
+        (("train", "e.yaml", "training.device=mps"), "training.device"),
+        (("train", "e.yaml", "training.threads=5000"), "5000 threads"),
+        (("train", "e.yaml", "tracking.uri=mlruns"), "tracking.uri"),
+        (("train", "e.yaml", "tracking.dir=e.yaml"), "set tracking.dir"),
+        (("sweep", "e.yaml"), "sweep"),
+        (("resume", "--last"), "start one with"),
+        (("resume", "nope"), "no run 'nope'"),
+        (("resume",), "name a run, or give --last"),
+        (("list", "modls"), "did you mean 'models'"),
+        (("frobnicate",), "No such command"),
+        (("train",), "Missing argument"),
+        (("ui", "--port", "99999999"), "port"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_2_and_leaves_nothing(
+    nnray: Nnray, args: tuple[str, ...], expected: str
+) -> None:
+    code, out, err = nnray(*args)
+    assert code == 2, err
+    assert expected in err
+    assert out == ""
+    assert "Traceback" not in err
+    left = [path.name for path in Path().glob("*") if path.name != "e.yaml"]
+    assert left in ([], ["runs"])
+    assert not list(Path().glob("runs/*"))
+
+
+def test_debug_shows_the_traceback(nnray: Nnray) -> None:
+    code, _, err = nnray("check", "none.yaml", "--debug")
+    assert code == 2
+    assert "Traceback" in err
+
+
+def test_a_fault_of_ours_is_named_as_such(nnray: Nnray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("nnray.api.load", broken)
+    code, _, err = nnray("check", "e.yaml")
+    assert code == 1
+    assert "RuntimeError: boom" in err
+    assert "--debug" in err
+
+
+def test_divergence_is_a_failure_not_a_mistake(nnray: Nnray) -> None:
+    code, _, err = nnray("train", "e.yaml", "optimizer.lr=1e30", "--quiet")
+    assert code == 1
+    assert "not finite in epoch 1" in err
+
+
+def test_ctrl_c_prints_the_command_that_goes_on(nnray: Nnray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nnray.training.checkpoint.save", interrupted)
+        code, _, err = nnray("train", "e.yaml", "--quiet")
+    assert code == 130
+    assert "nnray resume digits-train-" in err
+    command = err[err.index("nnray resume") :].split("`")[0].split()[1:]
+    code, out, _ = nnray(*command, "--json", "--quiet")
+    assert code == 0
+    assert json.loads(out)["epochs"] == 2
+
+
+def test_json_is_the_last_line_and_all_else_goes_to_stderr(nnray: Nnray) -> None:
+    code, out, err = nnray("train", "e.yaml", "--json")
+    assert code == 0
+    (line,) = out.splitlines()
+    result = json.loads(line)
+    assert result["verb"] == "train"
+    assert result["metrics"]["test_accuracy"] > 0.5
+    assert "epoch 2/2" in err
+    with sqlite3.connect("mlflow.db") as connection:
+        assert connection.execute("SELECT run_uuid, status FROM runs").fetchall() == [
+            (result["run_id"], "FINISHED")
+        ]
+    again = nnray("resume", "--last", "--json", "--quiet")
+    assert json.loads(again[1]) == result
+
+
+def test_what_a_person_reads_at_the_end(nnray: Nnray) -> None:
+    code, out, _ = nnray("train", "e.yaml", "--quiet")
+    assert code == 0
+    for word in ("test_accuracy", "models:/", "nnray ui"):
+        assert word in out
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets", "optimizers", "schedules", "augmentations", "tasks"])
+def test_listing_names_every_entry_with_its_parameters(nnray: Nnray, kind: str) -> None:
+    from nnray.catalog import CATALOG
+
+    code, out, _ = nnray("list", kind)
+    assert code == 0
+    for name in CATALOG[kind.removesuffix("s")]:
+        assert f"\n  {name}" in out
+
+
+def test_the_schema_is_json(nnray: Nnray) -> None:
+    code, out, _ = nnray("schema")
+    assert code == 0
+    assert "training" in json.loads(out)["properties"]
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["check", "e.yaml"], ["list", "models"], ["schema"]])
+def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
+    Path("e.yaml").write_text(FILE)
+    program = (
+        "import sys\nfrom nnray.cli import main\nsys.argv = ['nnray', *sys.argv[1:]]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code in (0, None), end.code\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'pandas', 'optuna', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program, *args], check=True, capture_output=True)
