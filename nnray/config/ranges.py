@@ -71,6 +71,12 @@ class Range(Section):
         """The values that decide whether all are allowed: both ends, or every choice."""
         return list(self.choice) if self.choice is not None else list(self.ends)
 
+    def as_written(self) -> dict[str, Any]:
+        """As it stands in a file."""
+        step = int(self.step) if self.step and self.is_int else self.step
+        values = list(self.choice) if self.choice is not None else list(self.ends)
+        return {self.kind: values} | ({} if step is None else {"step": step})
+
     def holds(self, value: Any) -> bool:
         """Whether a value is one of those that may be tried."""
         if self.choice is not None:

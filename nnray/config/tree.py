@@ -33,17 +33,17 @@ def flatten(experiment: Experiment) -> dict[str, Scalar]:
 
 
 def _plain(value: Any, *, defaults: bool) -> Any:
+    if isinstance(value, Range):
+        return value.as_written()
     if isinstance(value, Component):
         return _component(value, defaults=defaults)
     if isinstance(value, BaseModel):
         names = {info.alias or name: name for name, info in type(value).model_fields.items()}
         items = {key: getattr(value, names[key]) for key in hints_of(type(value))}
-        is_left_out = isinstance(value, Range) or not defaults
         return {
             key: _plain(item, defaults=defaults)
             for key, item in items.items()
-            if not (is_left_out and names[key] not in value.model_fields_set)
-            and not (item is None and (key == "sweep" or isinstance(value, Range)))
+            if (defaults or names[key] in value.model_fields_set) and not (key == "sweep" and item is None)
         }
     if isinstance(value, list | tuple):
         return [_plain(item, defaults=defaults) for item in value]

@@ -6,18 +6,13 @@ from nnray.registry.calls import build, resolve
 from nnray.registry.checks import (
     POSITIONAL,
     check,
-    is_user_code,
-    kinds,
-    names,
-    parameters,
     plain,
     problems,
     renamed,
-    signature,
-    summary,
     value_problem,
     value_schema,
 )
+from nnray.registry.lookup import is_user_code, kinds, names, parameters, signature, summary
 from nnray.registry.signatures import RUNTIME, Parameter, Signature, read_help
 from nnray.registry.wording import a, describe, must_be, shown
 

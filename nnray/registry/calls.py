@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nnray.errors import ConfigError, NnrayError, Problem, UserCodeError
-from nnray.registry.checks import POSITIONAL, is_user_code, signature, target
+from nnray.registry.checks import POSITIONAL
+from nnray.registry.lookup import is_user_code, signature, target
 from nnray.registry.signatures import RUNTIME, adapter
 from nnray.registry.source import Unreadable, find_file
 

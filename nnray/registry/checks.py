@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nnray import catalog
-from nnray.errors import ConfigError, Problem, suggestion
-from nnray.registry.signatures import RUNTIME, Parameter, Signature, adapter, read_signature
-from nnray.registry.source import Unreadable, read_module
+from nnray.errors import Problem, suggestion
+from nnray.registry.lookup import is_user_code, read
+from nnray.registry.signatures import RUNTIME, Parameter, Signature, adapter
+from nnray.registry.source import Unreadable
 from nnray.registry.wording import a, describe, must_be, shown
 
 POSITIONAL: Mapping[str, tuple[str, ...]] = {
@@ -31,75 +31,6 @@ _MOST = 100
 """Unknown keys told of one component."""
 
 
-def kinds() -> tuple[str, ...]:
-    """The kinds of plug-ins."""
-    return tuple(catalog.CATALOG)
-
-
-def names(kind: str) -> tuple[str, ...]:
-    """The names of a kind's plug-ins that ship with nnray, in the catalog's order."""
-    if kind not in catalog.CATALOG:
-        raise ConfigError("registry", [Problem("", f"no kind {kind!r}; {suggestion(kind, kinds())}")])
-    return tuple(catalog.CATALOG[kind])
-
-
-def is_user_code(name: str) -> bool:
-    """Whether a name means a function of the user's own, ``module:function``."""
-    return ":" in name
-
-
-def target(kind: str, name: str) -> str:
-    """The ``module:function`` that a name stands for.
-
-    Raises:
-        Unreadable: The name is neither in the catalog nor of that form.
-    """
-    listed = names(kind)
-    if name in listed:
-        return catalog.CATALOG[kind][name]
-    module, colon, function = name.partition(":")
-    if colon and function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
-        return name
-    raise Unreadable(
-        f"no {kind} {shown(name)}; {suggestion(name, listed)}; or a function of your own as 'module:function'"
-    )
-
-
-def signature(kind: str, name: str, *, search: Sequence[str] = ()) -> Signature:
-    """What a plug-in takes, read from its source.
-
-    Raises:
-        ConfigError: There is no such plug-in; the message says what there is, or where it looked.
-    """
-    try:
-        return _read(kind, name, search)
-    except Unreadable as error:
-        raise ConfigError(f"{kind} {shown(name)}", [Problem("", str(error))]) from None
-
-
-def _read(kind: str, name: str, search: Sequence[str]) -> Signature:
-    module, _, function = target(kind, name).partition(":")
-    return read_signature(read_module(module, search=tuple(search)), function)
-
-
-def parameters(kind: str, name: str, *, search: Sequence[str] = ()) -> Mapping[str, Parameter]:
-    """The keys that a plug-in takes in an experiment file.
-
-    Raises:
-        ConfigError: There is no such plug-in.
-    """
-    return signature(kind, name, search=search).parameters
-
-
-def summary(kind: str, name: str, *, search: Sequence[str] = ()) -> str:
-    """The first line of a plug-in's docstring.
-
-    Raises:
-        ConfigError: There is no such plug-in.
-    """
-    return signature(kind, name, search=search).summary
-
-
 def renamed(
     kind: str, component: Mapping[str, Any], name: str, *, search: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -115,8 +46,8 @@ def renamed(
         search: Further folders to find user code in.
     """
     try:
-        old = _read(kind, str(component.get("name")), search).parameters
-        new = _read(kind, name, search).parameters
+        old = read(kind, str(component.get("name")), search).parameters
+        new = read(kind, name, search).parameters
     except Unreadable:
         return {**component, "name": name}
     idle = {
@@ -164,7 +95,7 @@ def check(
     if not isinstance(name, str):
         return {}, [Problem(_join(path, "name"), f"must be the name of {a(kind)} (got {shown(name)})")]
     try:
-        known = _read(kind, name, search)
+        known = read(kind, name, search)
     except Unreadable as error:
         return {}, [Problem(_join(path, "name"), str(error))]
     given = {key: value for key, value in component.items() if key != "name"}

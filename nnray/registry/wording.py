@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -16,7 +17,6 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     None: "null",
 }
-_PLURALS: dict[Any, str] = {int: "integers", float: "numbers", str: "texts", bool: "true or false"}
 _MOST = 60
 
 
@@ -29,7 +29,8 @@ def describe(hint: Any) -> str:
     if base in (None, type(None)):
         return "null"
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(arg) for arg in args)
+        between = ", or " if any(get_origin(bare(arg)) in (list, tuple) for arg in args) else " or "
+        return between.join(describe(arg) for arg in args)
     if origin is Literal:
         return _one_of(args)
     if origin in (list, tuple):
@@ -60,6 +61,11 @@ def must_be(hint: Any, value: Any) -> str:
 
 def _is_flag(value: Any) -> bool:
     return value is None or isinstance(value, bool)
+
+
+def bare(hint: Any) -> Any:
+    """A type without its metadata."""
+    return _unwrap(hint)[0]
 
 
 def _unwrap(hint: Any) -> tuple[Any, dict[str, Any]]:
@@ -100,12 +106,12 @@ def _bounded(base: type, limits: dict[str, Any]) -> str:
 def _describe_list(args: tuple[Any, ...]) -> str:
     if not args or args[0] is Any:
         return "a list"
-    if len(args) > 1 and args[-1] is not ...:
-        return f"a list of {len(args)}: {', '.join(describe(arg) for arg in args)}"
-    base, limits = _unwrap(args[0])
-    if isinstance(base, type) and base in _PLURALS:
-        return f"a list of {_bounded(base, limits).replace(_WORDS[base], _PLURALS[base], 1)}"
-    return f"a list, each {describe(args[0])}"
+    each = [describe(arg) for arg in args if arg is not ...]
+    number = f"{len(each)} " if args[-1] is not ... and len(args) > 1 else ""
+    if len(set(each)) > 1:
+        return f"a list of {number.strip()}: {', '.join(each)}"
+    plural = re.sub(r"^an? (finite number|number|integer)\b", rf"{number}\1s", each[0])
+    return f"a list of {plural}" if plural != each[0] else f"a list of {number or 'values'}, each {each[0]}"
 
 
 def _one_of(values: tuple[Any, ...]) -> str:

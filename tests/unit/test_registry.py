@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
 from nnray import catalog, registry
 from nnray.errors import ConfigError, DataError, UserCodeError
+from nnray.fields import Fraction, Positive, PositiveInt, Probability
 from nnray.registry import Parameter, problems
 
 NETS = '''
@@ -353,7 +355,16 @@ def test_a_user_s_own_nnray_error_stays_as_it_is() -> None:
         (bool | None, "true or false or null"),
         (Literal["a", "b"], "one of a, b"),
         (list[float], "a list of numbers"),
-        (list[Literal["a", "b"]], "a list, each one of a, b"),
+        (list[Literal["a", "b"]], "a list of values, each one of a, b"),
+        (list[str], "a list of values, each text"),
+        (tuple[float, float], "a list of 2 numbers"),
+        (tuple[int, float], "a list of 2: an integer, a number"),
+        (tuple[PositiveInt, ...], "a list of integers above 0"),
+        (list[Positive] | None, "a list of finite numbers above 0, or null"),
+        (int | str | None, "an integer or text or null"),
+        (Probability, "a number at least 0 and below 1"),
+        (Fraction, "a number from 0 to 1"),
+        (Annotated[int, Field(gt=1, multiple_of=2)], "an integer above 1 and a multiple of 2"),
         (dict[str, int], "keys with values"),
         (list[Any], "a list"),
         (Any, "any value"),

@@ -68,7 +68,7 @@ def test_it_reads_well() -> None:
     text = dump(parse(FULL))
     assert "optimizer: {name: adam, lr: 1.0e-5, weight_decay: 0.0, amsgrad: false}\n" in text
     assert "    optimizer.lr: {loguniform: [1.0e-5, 0.1]}\n" in text
-    assert "    training.epochs: {int: [2, 10], step: 2.0}\n" in text
+    assert "    training.epochs: {int: [2, 10], step: 2}\n" in text
     assert "  epochs: 10\n" in text
     assert "!!" not in text
     assert max(map(len, text.splitlines())) <= 110
@@ -110,5 +110,5 @@ def test_flat_values_are_scalars_by_dotted_path() -> None:
 def test_a_range_writes_only_what_it_is() -> None:
     exp = parse(FULL)
     assert exp.sweep is not None
-    assert to_tree(exp)["sweep"]["space"]["training.epochs"] == {"int": [2, 10], "step": 2.0}
+    assert to_tree(exp)["sweep"]["space"]["training.epochs"] == {"int": [2, 10], "step": 2}
     assert exp.sweep.space["training.epochs"] == Range(int=(2, 10), step=2)
