@@ -1,0 +1,219 @@
+"""Ray: a private cluster on this machine, or the one that is there already.
+
+A private cluster has a temporary folder, ports and an access token of its own, so that any
+number of them stand beside each other on a machine, and it goes when it is no longer wanted. No
+other cluster is ever stopped.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nnray.errors import ClusterError
+from nnray.runners.cores import available_cores
+
+_SOCKET_ROOM = 40
+"""Longest name of a temporary folder in which Ray's sockets still have names that are short enough."""
+_STORE_BYTES = 256 * 2**20
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a cluster has, or what is asked of it.
+
+    Args:
+        cpus: CPU cores.
+        gpus: GPUs.
+    """
+
+    cpus: float
+    gpus: float = 0.0
+
+    def __str__(self) -> str:
+        parts = [_counted(self.cpus, "CPU")]
+        if self.gpus:
+            parts.append(_counted(self.gpus, "GPU"))
+        return " and ".join(parts)
+
+    def times(self, number: int) -> Resources:
+        """So many of these together."""
+        return Resources(self.cpus * number, self.gpus * number)
+
+    def fits(self, within: Resources) -> bool:
+        """Whether there is as much."""
+        return self.cpus <= within.cpus and self.gpus <= within.gpus
+
+    def how_often(self, within: Resources) -> int:
+        """How many of these fit beside each other."""
+        by_gpus = within.gpus / self.gpus if self.gpus else float("inf")
+        return int(min(within.cpus / self.cpus, by_gpus) + 1e-9)
+
+
+class Cluster:
+    """A connection to Ray, made in the background while the caller imports other things.
+
+    Args:
+        needs: The least that it must have; checked before anything is started.
+        advice: What to do where it has less.
+
+    Raises:
+        ClusterError: This machine has fewer cores than are needed.
+    """
+
+    def __init__(self, needs: Resources, *, advice: str) -> None:
+        self._needs, self._advice = needs, advice
+        self._address = os.environ.get("RAY_ADDRESS")
+        self._ready, self._done = threading.Event(), threading.Event()
+        self._error: BaseException | None = None
+        self._folder: Path | None = None
+        self._is_ours = False
+        self._thread = threading.Thread(target=self._run, name="nnray-ray", daemon=True)
+        if self._address is None and not _is_connected() and needs.cpus > available_cores():
+            raise ClusterError(
+                too_much(needs, Resources(available_cores()), where="this machine", advice=advice)
+            )
+
+    def __enter__(self) -> Self:
+        import ray  # noqa: F401 (not in the thread: other imports go on meanwhile)
+
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ready.wait()
+        if self._is_ours:
+            import ray
+
+            ray.shutdown()
+        self._done.set()
+        self._thread.join()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def resources(self) -> Resources:
+        """What the cluster has; waits until it is up.
+
+        Raises:
+            ClusterError: It can't be reached, or has less than is needed.
+        """
+        self._ready.wait()
+        if self._error is not None:
+            raise ClusterError(self._explain(self._error)) from self._error
+        import ray
+
+        found = ray.cluster_resources()
+        has = Resources(found.get("CPU", 0.0), found.get("GPU", 0.0))
+        if not self._needs.fits(has):
+            where = "this machine" if self._address is None else f"the cluster at {self._address}"
+            raise ClusterError(too_much(self._needs, has, where=where, advice=self._advice))
+        return has
+
+    def _run(self) -> None:
+        """Connect, and stay: a private cluster's processes end with the thread that started them."""
+        try:
+            self._connect()
+        except BaseException as error:  # noqa: BLE001 (raised where the cluster is used)
+            self._error = error
+        finally:
+            self._ready.set()
+        self._done.wait()
+
+    def _connect(self) -> None:
+        import ray
+
+        if ray.is_initialized():
+            return
+        self._is_ours = True
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address is not None:
+            ray.init(address=self._address, **common)
+            return
+        self._folder = _short_folder()
+        with _environment({**_QUIET, "RAY_AUTH_TOKEN_PATH": str(_token_file()), "RAY_AUTH_MODE": None}):
+            ray.init(
+                address="local",
+                num_cpus=available_cores(),
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                _temp_dir=str(self._folder),
+                **common,
+            )
+
+    def _explain(self, error: BaseException) -> str:
+        first = str(error).strip().splitlines()
+        text = first[0] if first else type(error).__name__
+        if self._address is None:
+            return f"can't start Ray on this machine: {text}"
+        return (
+            f"can't connect to the Ray cluster at {self._address}: {text}: check the address, and that "
+            "RAY_AUTH_MODE=token and a token are set if it asks for one; without RAY_ADDRESS a cluster "
+            "of its own is started on this machine"
+        )
+
+
+def too_much(asked: Resources, has: Resources, *, where: str, advice: str) -> str:
+    """The message for a request that can never be met."""
+    return f"{asked} are asked for, {where} has {has}: {advice}"
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
+
+
+def _is_connected() -> bool:
+    import sys
+
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _short_folder() -> Path:
+    """A temporary folder whose name leaves room for the names of Ray's sockets."""
+    base = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="nnray-", dir=base if len(base) <= _SOCKET_ROOM - 15 else "/tmp"))
+
+
+@functools.cache
+def _token_file() -> Path:
+    """This process's token for its private clusters; nobody else can read it."""
+    folder = Path(tempfile.mkdtemp(prefix="nnray-token-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "token"
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    return path
+
+
+@contextmanager
+def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables inside the block; None leaves one as it is, to be put back after."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update({name: value for name, value in values.items() if value is not None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,271 @@
+"""Ray Tune as the engine: it places trials on warm workers and carries their reports.
+
+What makes a trial cheap: a worker is a Tune actor that is reused (no new process, no new import
+of torch), a failed trial is an ordinary result (its worker lives on), Tune's loggers and its own
+snapshots are off (our journal has it all), and at most as many trials are out as there are
+workers, so that no placement group is asked for in between.
+
+A worker whose trial has ended is held back while another is still starting: Tune would give
+it the other's trial and kill the process that is about to be ready, again and again
+where trials are shorter than the start of a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import ConcurrencyLimiter, Searcher
+
+from nnray.runners.cluster import Resources
+from nnray.runners.sweep.conductor import Conductor
+from nnray.runners.sweep.trial import Epoch, Failure, Resting, Trainer, Weights, Worker, WorkerSpec
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+_REST_S = 0.05
+_HELD_S = 30.0
+"""How long a worker waits for another to start, at most: a shared cluster may have no room for it."""
+
+OnModel = Callable[[int, "Callable[[], Weights | None]"], None]
+"""Given a trial's number, and what waits for its model."""
+
+
+class Stopped(Exception):
+    """The engine was told to stop; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Runs a conductor's trials.
+
+    Args:
+        conductor: Decides.
+        spec: What workers need to know.
+        make_trainer: Makes what trains, in a worker.
+        each: What a trial takes.
+        concurrency: Trials at a time.
+        on_model: Told how to get the model of each trial that has ended.
+        on_step: Called some ten times a second; gives a reason to stop, or None.
+    """
+
+    conductor: Conductor
+    spec: WorkerSpec
+    make_trainer: Callable[[WorkerSpec], Trainer]
+    each: Resources
+    concurrency: int
+    on_model: OnModel
+    on_step: Callable[[], str | None]
+
+    def run(self) -> None:
+        """Run trials until there are no more.
+
+        Raises:
+            Stopped: ``on_step`` said so. Trials that were running are left to the caller.
+        """
+        trainable = tune.with_parameters(_TrialActor, spec=self.spec, make_trainer=self.make_trainer)
+        proposals = _Proposals(self.conductor, self.concurrency)
+        with _quietly(), _scratch() as scratch:
+            tune.run(
+                trainable,
+                num_samples=-1,
+                search_alg=ConcurrencyLimiter(proposals, self.concurrency),
+                scheduler=_Judge(self.conductor, self.on_model),
+                callbacks=[_Watch(self.conductor, self.on_step)],
+                resources_per_trial=_placement(self.each),
+                reuse_actors=True,
+                raise_on_failed_trial=False,
+                storage_path=str(scratch),
+                trial_dirname_creator=lambda trial: trial.trial_id,
+                verbose=0,
+            )
+
+
+class _TrialActor(tune.Trainable):
+    """A worker in a process of its own."""
+
+    def setup(
+        self, config: dict[str, Any], spec: WorkerSpec, make_trainer: Callable[[WorkerSpec], Trainer]
+    ) -> None:
+        self._worker = Worker(spec, make_trainer)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        outcome = self._worker.step()
+        if isinstance(outcome, Resting):
+            time.sleep(_REST_S)
+        return {"outcome": outcome}
+
+    def finish(self) -> Weights | None:
+        return self._worker.finish()
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        self._worker.begin(_number(config), json.loads(config["params"]))
+
+
+class _Proposals(Searcher):
+    """Tune's view of who proposes."""
+
+    def __init__(self, conductor: Conductor, concurrency: int) -> None:
+        super().__init__(metric=None, mode=None)
+        self._conductor, self._concurrency = conductor, concurrency
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Have the limiter around this one leave the counting to ``suggest``."""
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._conductor.is_exhausted:
+            return Searcher.FINISHED
+        if len(self._conductor.ledger.running) >= self._concurrency:
+            return None
+        proposal = self._conductor.propose()
+        if proposal is None:
+            return Searcher.FINISHED
+        return {"trial": proposal.number, "params": json.dumps(dict(proposal.params))}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the judge has seen it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal has it."""
+
+
+class _Judge(FIFOScheduler):
+    """Tune's view of who decides."""
+
+    def __init__(self, conductor: Conductor, on_model: OnModel) -> None:
+        super().__init__()
+        self._conductor, self._on_model = conductor, on_model
+        self._ended: set[int] = set()
+        self._pending_since: dict[str, float] = {}
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        number = _number(trial.config)
+        if number not in self._ended and self._is_over(number, result["outcome"]):
+            self._ended.add(number)
+            self._collect(number, trial)
+        if number not in self._ended or self._is_another_starting(tune_controller):
+            return TrialScheduler.CONTINUE
+        return TrialScheduler.STOP
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        self._conductor.fail(_number(trial.config), _why(trial.get_error()))
+
+    def _is_over(self, number: int, outcome: Epoch | Failure | Resting) -> bool:
+        match outcome:
+            case Epoch():
+                return self._conductor.report(number, outcome)
+            case Failure():
+                self._conductor.fail(number, outcome.reason)
+                return True
+            case Resting():
+                return False
+
+    def _collect(self, number: int, trial: TuneTrial) -> None:
+        """Ask the worker for the model now, ahead of its next trial; wait for it elsewhere."""
+        weights = trial.temporary_state.ray_actor.finish.remote()
+        self._on_model(number, lambda: ray.get(weights))
+
+    def _is_another_starting(self, tune_controller: Any) -> bool:
+        now = time.monotonic()
+        pending = [t.trial_id for t in tune_controller.get_live_trials() if t.status == TuneTrial.PENDING]
+        self._pending_since = {name: self._pending_since.get(name, now) for name in pending}
+        return any(now - since < _HELD_S for since in self._pending_since.values())
+
+
+class _Watch(tune.Callback):
+    """Told of each turn of Tune's loop."""
+
+    def __init__(self, conductor: Conductor, on_step: Callable[[], str | None]) -> None:
+        self._conductor, self._on_step = conductor, on_step
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self._conductor.started(_number(trial.config))
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        reason = self._on_step()
+        if reason is not None:
+            for trial in trials:
+                if trial.temporary_state.ray_actor is not None:
+                    ray.kill(trial.temporary_state.ray_actor)
+            raise Stopped(reason)
+
+
+def _number(config: Mapping[str, Any]) -> int:
+    return int(config["trial"])
+
+
+def _placement(each: Resources) -> tune.PlacementGroupFactory:
+    bundle = {"CPU": each.cpus, "GPU": each.gpus}
+    return tune.PlacementGroupFactory([{name: amount for name, amount in bundle.items() if amount}])
+
+
+def _why(error: BaseException | None) -> str:
+    """Why Tune lost a trial, in one line."""
+    if isinstance(error, OutOfMemoryError):
+        return "OutOfMemoryError: its worker was ended because the machine ran out of memory"
+    if isinstance(error, RayActorError):
+        return "WorkerDied: its process ended unexpectedly: it was killed, crashed, or ran out of memory"
+    first = str(error).strip().splitlines() if isinstance(error, RayError) else [str(error)]
+    return f"{type(error).__name__}: {first[-1] if first else ''}"[:500]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without Tune's remarks, loggers and signal handlers."""
+    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    os.environ.update(_ENVIRONMENT)
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for what Tune writes, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="nnray-tune-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
