@@ -43,7 +43,7 @@ def as_splits(result: Any, *, name: str) -> DataSplits:
     """
     if isinstance(result, DataSplits):
         parts: dict[str, Any] = {"train": result.train, "val": result.val, "test": result.test}
-        classes: Any = result.info.classes
+        classes: Any = getattr(result.info, "classes", None)
     else:
         parts = _mapping(result, name)
         classes = parts.pop("classes", None)
@@ -191,6 +191,8 @@ def _targets(targets: Tensor, where: str) -> Tensor:
 
 
 def _classes(classes: Any, train: Examples, *, name: str) -> tuple[str, ...]:
+    if not (classes is None or isinstance(classes, list | tuple | np.ndarray)):
+        raise DataError(f"{name}: classes is {_kind(classes)}; expected a list of names, by label")
     if classes is None or len(classes) == 0:
         count = int(train.targets.max()) + 1
         if count > max(len(train), 2):

@@ -123,6 +123,14 @@ def test_vectors_have_no_layout() -> None:
     assert next(Batches(examples, batch_size=2, channels_last=True).epoch(0))[0].shape == (2, 2)
 
 
+def test_batches_are_handed_out_on_the_device_in_the_same_order() -> None:
+    # The meta device has shapes and no values: enough to see that all goes there.
+    on_cpu = list(Batches(images(), batch_size=8, seed=1, shuffle=True).epoch(0))
+    there = list(Batches(images(), batch_size=8, seed=1, shuffle=True, device="meta").epoch(0))
+    assert {part.device.type for pair in there for part in pair} == {"meta"}
+    assert [x.shape for x, _ in there] == [x.shape for x, _ in on_cpu]
+
+
 def noisy(inputs: torch.Tensor, targets: torch.Tensor, rng: torch.Generator) -> Any:
     return inputs + torch.rand(inputs.shape, generator=rng), targets
 

@@ -187,6 +187,8 @@ def test_other_results_are_named_with_what_was_expected(result: Any, problem: st
         ({"train": (X, Y), "val": (X, Y + 9)}, "val: labels go from 9 to 11"),
         ({"train": (X, Y), "val": (X[:, :, :1], Y)}, r"val: examples of shape \(1, 1, 2\)"),
         ({"train": (X, Y * 100)}, "labels go up to 200, but there are 6 examples"),
+        ({"train": (X, Y), "classes": 3}, "classes is int; expected a list of names"),
+        ({"train": (X, Y), "classes": "abc"}, "classes is str of length 3; expected a list of names"),
         ({"train": (X, Y * 0)}, r"classes are \['0'\]; expected at least two"),
         ({"train": (X, Y), "classes": ["a", "b", "a"]}, r"classes are \['a', 'b', 'a'\]; .*all different"),
     ],
