@@ -1,7 +1,7 @@
 """The record of runs: one Protocol, MLflow and memory behind it. The only package that imports MLflow."""
 
 from nnray.tracking.memory import MemoryRun, MemoryTracker
-from nnray.tracking.mlflow_tracker import MlflowTracker, open_tracker
+from nnray.tracking.mlflow_tracker import MlflowTracker
 from nnray.tracking.store import check, resolve_uri
 from nnray.tracking.tracker import MetricRow, ModelRecord, Tracker
 
@@ -13,6 +13,5 @@ __all__ = [
     "ModelRecord",
     "Tracker",
     "check",
-    "open_tracker",
     "resolve_uri",
 ]

@@ -110,14 +110,12 @@ class MemoryTracker(Recorder):
             run.datasets.append(dict(body))
 
     def _model(self, key: str, run: MemoryRun, body: Mapping[str, Any]) -> ModelRecord:
-        from nnray.training.weights import weights_sha256
-
         at = (body["name"], body["step"])
         if at not in run.models:
             module = self._held[body["folder"]].module.cpu().eval()
             model_id = f"{key}/{at[0]}@{at[1]}"
             run.modules[at] = module
-            run.models[at] = ModelRecord(f"memory:{model_id}", model_id, weights_sha256(module))
+            run.models[at] = ModelRecord(f"memory:{model_id}", model_id, body["sha256"])
         return run.models[at]
 
     def _register(self, _: str, run: MemoryRun, body: Mapping[str, Any]) -> str:

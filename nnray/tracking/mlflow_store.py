@@ -64,6 +64,7 @@ class MlflowStore:
         """
         client = self._client()
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             if entry.kind == "start":
@@ -75,7 +76,9 @@ class MlflowStore:
             raise
         except FileNotFoundError as error:
             raise Refused(f"no such file: {error.filename}") from error
-        except (TypeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        except (OSError, SQLAlchemyError, Refused):
+            raise
+        except Exception as error:
             raise Refused(f"{type(error).__name__}: {error}") from error
 
     def _client(self) -> MlflowClient:

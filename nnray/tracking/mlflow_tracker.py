@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 from nnray.tracking.mlflow_store import MlflowStore
 from nnray.tracking.recorder import Recorder
 from nnray.tracking.spool import MemorySpool, Spool
-from nnray.tracking.store import artifact_root, check, resolve_uri
-
-if TYPE_CHECKING:
-    from nnray.config import TrackingConfig
-
-_logger = logging.getLogger("nnray")
+from nnray.tracking.store import artifact_root, resolve_uri
 
 
 class MlflowTracker(Recorder):
@@ -35,24 +25,3 @@ class MlflowTracker(Recorder):
             lambda models: MlflowStore(resolved, experiment, artifacts, models),
             spool=spool or MemorySpool(),
         )
-
-
-@contextmanager
-def open_tracker(config: TrackingConfig, *, name: str, timeout_s: float = 30.0) -> Iterator[MlflowTracker]:
-    """The tracker that an experiment asks for, checked; all is sent, or accounted for, at the end.
-
-    Args:
-        config: The section ``tracking``.
-        name: Of the experiment; the MLflow experiment's too, where ``config`` gives none.
-        timeout_s: How long to wait at the end for a store that is slow or down.
-
-    Raises:
-        TrackingError: The store can't be used.
-    """
-    tracker = MlflowTracker(check(config.uri), experiment=config.experiment or name)
-    try:
-        yield tracker
-    finally:
-        tracker.close(timeout_s)
-        for problem in tracker.problems():
-            _logger.warning("tracking: %s", problem)

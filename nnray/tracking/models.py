@@ -23,7 +23,7 @@ from nnray.tracking.writer import Refused
 if TYPE_CHECKING:
     import numpy as np
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
+    from mlflow.entities import LoggedModel, Metric
     from mlflow.models import Model
     from numpy.typing import NDArray
     from torch import nn
@@ -43,7 +43,7 @@ def log_model(client: MlflowClient, run_id: str, entry: Entry, held: HeldModel |
             raise Refused("its weights went with the process that had them; resume the run to log it again")
         found = _write(client, run_id, entry, held, found)
     _link(client, run_id, entry, found.model_id)
-    return ModelRecord(f"models:/{found.model_id}", found.model_id, found.tags[SHA_TAG])
+    return ModelRecord(f"models:/{found.model_id}", found.model_id, found.tags.get(SHA_TAG, ""))
 
 
 def find_model(client: MlflowClient, run_id: str, name: str, step: int | None) -> LoggedModel | None:
@@ -94,32 +94,53 @@ def save_model(module: nn.Module, example: NDArray[np.float32], folder: Path, mo
     Raises:
         IncompatibleModel: ``torch.export`` can't trace the module with a free batch dimension.
     """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        _export(module, example, folder, model)
+        _compare(module, example, folder)
+    except OSError:
+        raise
+    except Exception as error:
+        if "PytorchStreamWriter" in str(error):
+            raise OSError(f"can't write the model: {error}") from error
+        raise IncompatibleModel(
+            "torch.export",
+            [f"{type(module).__name__}: {(str(error).strip() or repr(error)).splitlines()[0]}"],
+            "Give forward() no Python branches on values or on the batch size.",
+        ) from error
+
+
+def _export(module: nn.Module, example: NDArray[np.float32], folder: Path, model: Model) -> None:
     import mlflow.pytorch
     import numpy as np
     import torch
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Schema, TensorSpec
 
-    shutil.rmtree(folder, ignore_errors=True)
     with torch.no_grad():
         outputs = module(torch.from_numpy(example))
-        specs = [TensorSpec(np.dtype("float32"), (-1, *x.shape[1:])) for x in (example, outputs)]
-        try:
-            mlflow.pytorch.save_model(
-                module,
-                str(folder),
-                mlflow_model=model,
-                signature=ModelSignature(Schema([specs[0]]), Schema([specs[1]])),
-                input_example=example,
-                pip_requirements=list(requirements()),
-                serialization_format="pt2",
-            )
-        except Exception as error:
-            raise IncompatibleModel(
-                "torch.export",
-                [f"{type(module).__name__}: {str(error).strip().splitlines()[0]}"],
-                "Give forward() no Python branches on values or on the batch size.",
-            ) from error
+    inside, outside = (TensorSpec(np.dtype("float32"), (-1, *x.shape[1:])) for x in (example, outputs))
+    mlflow.pytorch.save_model(
+        module,
+        str(folder),
+        mlflow_model=model,
+        signature=ModelSignature(Schema([inside]), Schema([outside])),
+        input_example=example,
+        pip_requirements=list(requirements()),
+        serialization_format="pt2",
+    )
+
+
+def _compare(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
+    """See that what was written gives what the module gives, whatever the batch size."""
+    import numpy as np
+    import torch
+
+    written = torch.export.load(folder / "data" / "model.pt2").module()
+    for batch in (1, 7):
+        inputs = torch.from_numpy(np.resize(example, (batch, *example.shape[1:])))
+        with torch.no_grad():
+            torch.testing.assert_close(written(inputs), module(inputs), rtol=1e-4, atol=1e-5)
 
 
 @cache
@@ -133,13 +154,10 @@ def _write(
 ) -> LoggedModel:
     from mlflow.models import Model
 
-    from nnray.training.weights import weights_sha256
-
     body, folder = entry.body, Path(entry.body["folder"])
-    module = getattr(held.module, "_orig_mod", held.module).cpu().eval()
-    sha256 = weights_sha256(module)
+    module = held.module.cpu().eval()
     if found is None:
-        tags = {MODEL_TAG: f"{entry.run}/{body['name']}@{body['step']}", SHA_TAG: sha256}
+        tags = {MODEL_TAG: f"{entry.run}/{body['name']}@{body['step']}", SHA_TAG: body["sha256"]}
         found = client.create_logged_model(
             client.get_run(run_id).info.experiment_id,
             name=body["name"],
@@ -165,17 +183,23 @@ def _write(
 
 def _link(client: MlflowClient, run_id: str, entry: Entry, model_id: str) -> None:
     """Show the model among the run's outputs, with the run's own rows for its metrics."""
-    from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.entities import LoggedModelOutput
 
-    step = entry.body["step"]
     outputs = client.get_run(run_id).outputs
     if outputs is None or all(output.model_id != model_id for output in outputs.model_outputs):
-        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
-    rows = []
-    for key, value in entry.body["metrics"].items():
-        at_step = [m for m in client.get_metric_history(run_id, clean_name(key)) if m.step == step]
-        when = at_step[-1].timestamp if at_step else entry.body["time_ms"]
-        value = at_step[-1].value if at_step else value
-        rows.append(Metric(clean_name(key), value, when, step, model_id=model_id, run_id=run_id))
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, entry.body["step"])])
+    rows = [_row(client, run_id, entry, key, model_id) for key in entry.body["metrics"]]
     if rows:
         client.log_batch(run_id, metrics=rows, synchronous=True)
+
+
+def _row(client: MlflowClient, run_id: str, entry: Entry, key: str, model_id: str) -> Metric:
+    """The run's own row for a metric, that at the model's step if there is one, else a new row."""
+    from mlflow.entities import Metric
+
+    name, step = clean_name(key), entry.body["step"]
+    history = client.get_metric_history(run_id, name)
+    own = next((row for row in history if row.step == step), history[-1] if history else None)
+    if own is None:
+        own = Metric(name, entry.body["metrics"][key], entry.body["time_ms"], step)
+    return Metric(name, own.value, own.timestamp, own.step, model_id=model_id, run_id=run_id)

@@ -133,15 +133,18 @@ class Recorder:
         example: NDArray[np.float32],
         name: str = "model",
         step: int = 0,
+        sha256: str = "",
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Future[ModelRecord]:
         """Log a model, once for a run, name and step; the module is copied before this returns."""
         folder = str(self._spool.folder / f"model-{uuid.uuid4().hex}")
-        self._models[folder] = HeldModel(copy.deepcopy(module), example)
+        plain = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+        self._models[folder] = HeldModel(copy.deepcopy(plain), example)
         body = {
             "name": clean_name(name).replace("/", "_"),
             "step": step,
+            "sha256": sha256,
             "time_ms": now_ms(),
             "folder": folder,
             "metrics": dict(metrics or {}),

@@ -51,7 +51,7 @@ class ModelRecord:
     Args:
         uri: Loads with ``mlflow.pyfunc.load_model``.
         model_id: The store's id.
-        sha256: Of the weights in canonical order, as safetensors.
+        sha256: Of the weights, as it was given with them.
     """
 
     uri: str
@@ -140,6 +140,7 @@ class Tracker(Protocol):
         example: NDArray[np.float32],
         name: str = "model",
         step: int = 0,
+        sha256: str = "",
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Future[ModelRecord]:
@@ -151,6 +152,7 @@ class Tracker(Protocol):
             example: Two inputs or more, as the module takes them.
             name: Name within the run.
             step: Epoch or round of these weights.
+            sha256: Of the weights, as ``training.weights`` has it; recorded with the model.
             metrics: Of these weights; linked to the run's own rows at ``step``.
             params: Shown with the model.
 
