@@ -91,8 +91,7 @@ class Kind:
         raise failure(f"must be {allowed} (got {registry.shown(value)})")
 
     def _complete(self, value: Component, info: ValidationInfo) -> Component:
-        fields, extra = type(value).model_fields, value.model_extra or {}
-        given = {"name": value.name} | {k: v for k, v in extra.items() if k in value.model_fields_set}
+        fields, given = type(value).model_fields, {"name": value.name, **value.kwargs}
         search = (info.context or {}).get("search", ())
         filled, problems = registry.check(self.kind, given, search=search, also=fields)
         if problems:

@@ -275,6 +275,13 @@ def test_folders_of_the_caller_are_searched_after_those_of_python() -> None:
     assert list(parameters("mine:f", search=["far"])) == ["near"]
 
 
+def test_every_folder_that_was_searched_is_named() -> None:
+    Path("far").mkdir()
+    (found,) = messages({"name": "nowhere:f"}, search=["far"])
+    assert str(Path("far").absolute()) in found
+    assert str(Path.cwd()) in found
+
+
 def test_the_kinds_and_names_are_those_of_the_catalog() -> None:
     assert registry.kinds() == tuple(catalog.CATALOG)
     assert registry.names("optimizer") == tuple(catalog.CATALOG["optimizer"])

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from nnray.config import Component, DataConfig, Experiment, TrainingConfig, override, parse, require_sweep
+from nnray.config import (
+    Component,
+    DataConfig,
+    Experiment,
+    TrainingConfig,
+    override,
+    parse,
+    require_sweep,
+    with_overrides,
+)
 from nnray.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -164,6 +173,23 @@ def test_required_sections_are_named() -> None:
         parse({})
     assert [problem.path for problem in caught.value.problems] == ["name", "data", "model"]
     assert all("is missing" in str(problem) for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [None, "x", 3, [], {1: 2}, BASE | {1: 2}, BASE | {"model": {1: 2}}, BASE | {"sweep": {"space": {1: 2}}}],
+)
+def test_any_python_value_is_an_experiment_or_a_config_error(values: Any) -> None:
+    with pytest.raises(ConfigError):
+        parse(values)
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "a.", "model.", "data.augment.0", "sweep.space.", "sweep.points.0.a"]
+)
+def test_any_path_of_an_override_is_set_or_a_config_error(path: str) -> None:
+    with pytest.raises(ConfigError):
+        with_overrides(parse(BASE), {path: 1})
 
 
 def test_thousands_of_unknown_keys_are_told_in_part() -> None:
