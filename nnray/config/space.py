@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from nnray import registry
 from nnray.config.paths import child, get, hints_of, kind_of, section_of
-from nnray.config.sections import SweepConfig
+from nnray.config.ranges import Range
 from nnray.errors import ConfigError, Problem, suggestion
 
 FIXED = ("name", "sweep", "tracking")
 """Fields that belong to the sweep as a whole: no trial can change them."""
+
+MOST = 200
+"""Paths of a space that are checked, as many as a space may have; and problems told of points."""
 
 Check = Callable[[Any], str | None]
 """Says what is wrong with a value; None where it is fine."""
@@ -33,36 +37,44 @@ def space_problems(experiment: type[BaseModel], values: Any, search: Sequence[st
         values: What it was made from; problems within that are told elsewhere.
         search: Further folders to find user code in.
     """
-    try:
-        sweep = SweepConfig.model_validate(get(values, "sweep"), context={"search": search})
-    except ValidationError:
+    sweep = get(values, "sweep")
+    given = get(sweep, "space")
+    if not isinstance(given, Mapping):
         return []
-    fields = _Fields(experiment, values, sweep, tuple(search))
+    space = {path: _range(value) for path, value in list(given.items())[:MOST] if isinstance(path, str)}
+    fields = _Fields(experiment, values, space, tuple(search))
     found: list[Problem] = []
-    for path, range_ in sweep.space.items():
+    for path, range_ in space.items():
         where = f"sweep.space.{path}"
         try:
             checks = fields.checks(path)
         except NoField as error:
             found.append(Problem(where, f"names no field: {error}"))
             continue
-        problems = [check(value) for value in range_.samples for check in checks]
-        found += [Problem(where, f"{range_.kind}: {text}") for text in dict.fromkeys(problems) if text]
-    return found + _point_problems(sweep)
+        problems = [check(value) for value in (range_.samples if range_ else ()) for check in checks]
+        found += [
+            Problem(where, f"{range_.kind}: {text}") for text in dict.fromkeys(problems) if range_ and text
+        ]
+    return [*found, *islice(_point_problems(get(sweep, "points"), space), MOST)]
 
 
-def _point_problems(sweep: SweepConfig) -> list[Problem]:
-    found = []
-    for place, point in enumerate(sweep.points):
-        for path, value in point.items():
-            where = f"sweep.points.{place}.{path}"
-            range_ = sweep.space.get(path)
-            if range_ is None:
-                found.append(Problem(where, f"is not in sweep.space; {suggestion(path, sweep.space)}"))
-            elif not range_.holds(value):
+def _range(value: Any) -> Range | None:
+    """What may be tried; None where that is wrong in itself, which is told elsewhere."""
+    try:
+        return Range.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _point_problems(points: Any, space: Mapping[str, Range | None]) -> Iterator[Problem]:
+    for place, point in enumerate(points if isinstance(points, list) else ()):
+        for path, value in point.items() if isinstance(point, Mapping) else ():
+            where, range_ = f"sweep.points.{place}.{path}", space.get(path)
+            if path not in space:
+                yield Problem(where, f"is not in sweep.space; {suggestion(str(path), space)}")
+            elif range_ and not range_.holds(value):
                 allowed = f"{range_.kind} {registry.shown(range_.samples)}"
-                found.append(Problem(where, f"must be in its range, {allowed} (got {registry.shown(value)})"))
-    return found
+                yield Problem(where, f"must be in its range, {allowed} (got {registry.shown(value)})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class _Fields:
 
     experiment: type[BaseModel]
     values: Any
-    sweep: SweepConfig
+    space: Mapping[str, Range | None]
     search: tuple[str, ...]
 
     def checks(self, path: str) -> list[Check]:
@@ -104,7 +116,7 @@ class _Fields:
         keys = _keys(component, hint)
         if key == "name":
             return [lambda value: self._name_problem(kind, value, keys)]
-        swept = self.sweep.space.get(f"{above}.name")
+        swept = self.space.get(f"{above}.name")
         options = (swept.choice or []) if swept else [keys.get("name")]
         return [check for option in options for check in self._key_checks(kind, option, key)]
 

@@ -148,6 +148,29 @@ def test_space_problems_come_together_with_all_others() -> None:
     assert [problem.path for problem in caught.value.problems] == ["seed", "sweep.space.optimizer.lrr"]
 
 
+def test_each_path_is_checked_whatever_is_wrong_beside_it() -> None:
+    space = {
+        "optimizer.lrr": {"uniform": [0.2, 0.1]},
+        "model.dropout": {"uniform": [0, 1]},
+        "seed": 3,
+        "training.epochs": {"int": [1, 3]},
+    }
+    with pytest.raises(ConfigError) as caught:
+        with_space(
+            space, metric="test_loss", points=[{"training.epochs": 4, "seed": 1}, {"model.dropot": 0}, 3]
+        )
+    assert [problem.path for problem in caught.value.problems] == [
+        "sweep.space.optimizer.lrr",
+        "sweep.space.seed",
+        "sweep.metric",
+        "sweep.points.2",
+        "sweep.space.optimizer.lrr",
+        "sweep.space.model.dropout",
+        "sweep.points.0.training.epochs",
+        "sweep.points.1.model.dropot",
+    ]
+
+
 def test_paths_under_a_component_that_is_wrong_itself_are_left_alone() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(BASE | {"model": "mpl", "sweep": {"space": {"model.dropout": {"uniform": [0, 0.5]}}}})
@@ -178,6 +201,11 @@ def test_points_lie_in_the_space() -> None:
         "sweep.points.1.model.dropot: is not in sweep.space; did you mean 'model.dropout'?"
     )
     assert no_choice.startswith("sweep.points.2.model.norm: must be in its range, choice ['none', 'batch']")
+
+
+def test_thousands_of_bad_points_are_told_in_part() -> None:
+    points = [{f"p{n}": n} for n in range(9000)]
+    assert len(problems_of({"model.dropout": {"uniform": [0, 0.5]}}, points=points)) == 200
 
 
 @pytest.mark.parametrize(
