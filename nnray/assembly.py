@@ -192,4 +192,5 @@ def _optimizer(experiment: Experiment, model: nn.Module) -> Any:
 def _best_epoch(experiment: Experiment) -> BestEpoch:
     training = experiment.training
     min_delta = training.early_stopping.min_delta if training.early_stopping else 0.0
-    return BestEpoch(training.metric, training.mode or "", min_delta)
+    metric, mode = experiment.metric
+    return BestEpoch(metric, mode or "", min_delta)

@@ -10,6 +10,7 @@ from nnray.config.components import Component, Kind, Section
 from nnray.config.problems import to_problems
 from nnray.config.sections import (
     DataConfig,
+    Mode,
     Name,
     SweepConfig,
     Tracking,
@@ -54,6 +55,15 @@ class Experiment(Section):
     training: Training = TrainingConfig()
     sweep: SweepConfig | None = None
     tracking: Tracking = TrackingConfig()
+
+    @property
+    def metric(self) -> tuple[str, Mode | None]:
+        """What makes an epoch the best, and which way it is better; None reads that off the name."""
+        if self.training.metric is not None:
+            return self.training.metric, self.training.mode
+        if self.sweep is not None:
+            return self.sweep.metric, self.sweep.mode
+        return "val_loss", self.training.mode
 
     @property
     def registered_name(self) -> str:

@@ -71,14 +71,10 @@ class EarlyStopping(Section):
     """When to stop before the last epoch.
 
     Args:
-        metric: What must get better.
-        mode: Which way is better; null reads it off the metric's name.
-        patience: Epochs without a gain before training stops.
+        patience: Epochs without a gain of ``training.metric`` before training stops.
         min_delta: A gain must be larger than this.
     """
 
-    metric: Metric = "val_loss"
-    mode: Mode | None = None
     patience: PositiveInt = 5
     min_delta: NonNegative = 0.0
 
@@ -90,7 +86,7 @@ class TrainingConfig(Section):
         epochs: Passes over the training data.
         batch_size: Examples a gradient is taken of.
         eval_batch_size: Examples a batch when measuring; changes speed and memory only.
-        accumulate: Batches whose gradients are added up before a step.
+        accumulate: Parts that a batch is cut into, to save memory; the gradient is the batch's.
         max_grad_norm: Longest gradient, by its L2 norm; longer ones are scaled down.
         l1: Weight of the L1 penalty.
         ema_decay: Decay of the moving average of the weights, which then are the model.
@@ -100,6 +96,9 @@ class TrainingConfig(Section):
         device: Where to train.
         threads: CPU threads; null leaves it to torch.
         checkpoint_every: Epochs between checkpoints.
+        metric: What makes an epoch the best; null: ``sweep.metric`` where there is a sweep
+            section, else ``val_loss``.
+        mode: Which way it is better; null reads it off the metric's name.
         select: Which epoch's weights are the model.
         early_stopping: When to stop before the last epoch.
     """
@@ -117,18 +116,10 @@ class TrainingConfig(Section):
     device: Device = "auto"
     threads: PositiveInt | None = None
     checkpoint_every: PositiveInt = 1
+    metric: Metric | None = None
+    mode: Mode | None = None
     select: Literal["best", "last"] = "best"
     early_stopping: EarlyStopping | None = None
-
-    @property
-    def metric(self) -> str:
-        """The metric by which an epoch is the best."""
-        return self.early_stopping.metric if self.early_stopping else "val_loss"
-
-    @property
-    def mode(self) -> Mode | None:
-        """Which way the metric is better; None reads it off its name."""
-        return self.early_stopping.mode if self.early_stopping else None
 
 
 class SweepConfig(Section):

@@ -157,7 +157,7 @@ class _Training:
         """Record the model and register it; where it went, or "" where the store is away."""
         example = input_example(splits)
         logged = self.tracker.log_model(self.run, module=model, example=example, step=epoch, metrics=metrics)
-        self.tracker.register(self.run, self.experiment.tracking.register or self.experiment.name, step=epoch)
+        self.tracker.register(self.run, self.experiment.registered_name, step=epoch)
         try:
             return logged.result(timeout=_PATIENCE_S).uri
         except (TimeoutError, TrackingError) as error:

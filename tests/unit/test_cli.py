@@ -165,7 +165,9 @@ def test_the_schema_is_json(nnray: Nnray) -> None:
     assert "training" in json.loads(out)["properties"]
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["check", "e.yaml"], ["list", "models"], ["schema"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], ["check", "e.yaml"], ["list", "models"], ["schema"]]
+)
 def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
     Path("e.yaml").write_text(FILE)
     program = (

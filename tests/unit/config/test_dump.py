@@ -17,7 +17,7 @@ BASE: dict[str, Any] = {"name": "x", "data": "tiny", "model": "mlp"}
 FULL = BASE | {
     "data": {"name": "tiny", "augment": [{"name": "flip", "p": 0.25}, "flip"], "validation": 500},
     "optimizer": {"name": "adam", "lr": 1e-5},
-    "training": {"early_stopping": {"metric": "val_accuracy"}, "max_grad_norm": 1},
+    "training": {"early_stopping": {"patience": 3}, "max_grad_norm": 1},
     "sweep": {
         "space": {
             "optimizer.lr": {"loguniform": [1e-5, 0.1]},
@@ -102,7 +102,7 @@ def test_flat_values_are_scalars_by_dotted_path() -> None:
     assert flat["data.augment.0.p"] == 0.25
     assert flat["training.max_grad_norm"] == 1.0
     assert flat["training.threads"] is None
-    assert flat["training.early_stopping.metric"] == "val_accuracy"
+    assert flat["training.early_stopping.patience"] == 3
     assert flat["sweep.space.optimizer.lr.loguniform"] == "[1e-05, 0.1]"
     assert all(isinstance(value, str | int | float | bool | None) for value in flat.values())
 

@@ -11,7 +11,6 @@ from nnray.config import (
     Component,
     DataConfig,
     Experiment,
-    TrainingConfig,
     override,
     parse,
     require_sweep,
@@ -156,8 +155,8 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
             {"schedule": {"name": "constant", "num_steps": 3}},
             "schedule.num_steps: is given by nnray at run time",
         ),
-        ({"training": {"early_stopping": {"metric": "test_loss"}}}, "the test split is never used to choose"),
-        ({"training": {"early_stopping": {"metric": "accuracy"}}}, "must be a metric such as val_accuracy"),
+        ({"training": {"metric": "test_loss"}}, "the test split is never used to choose"),
+        ({"training": {"metric": "accuracy"}}, "must be a metric such as val_accuracy"),
         ({"tracking": {"dir": ""}}, "tracking.dir: must be text that is not empty (got '')"),
         ({"tracking": {"dir": "a\x00b"}}, "tracking.dir: must be text that is not empty"),
         ({"federated": {}}, "federated: unknown key"),
@@ -209,10 +208,12 @@ def test_an_experiment_pickles_with_what_was_given() -> None:
     assert copy.model.model_fields_set == {"name", "dropout"}
 
 
-def test_the_best_epoch_is_judged_as_early_stopping_says() -> None:
-    training = parse(BASE | {"training": {"early_stopping": {"metric": "val_f1", "mode": "max"}}}).training
-    assert (training.metric, training.mode) == ("val_f1", "max")
-    assert (TrainingConfig().metric, TrainingConfig().mode) == ("val_loss", None)
+def test_the_best_epoch_is_judged_as_training_says_else_the_sweep_else_by_the_loss() -> None:
+    sweep = {"sweep": {"space": {"optimizer.lr": {"uniform": [0.1, 0.2]}}, "metric": "val_f1_macro"}}
+    own = {"training": {"metric": "val_gain", "mode": "max"}}
+    assert parse(BASE).metric == ("val_loss", None)
+    assert parse(BASE | sweep).metric == ("val_f1_macro", None)
+    assert parse(BASE | sweep | own).metric == ("val_gain", "max")
 
 
 def test_the_registered_model_goes_by_the_experiment_s_name_unless_told() -> None:
