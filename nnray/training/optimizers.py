@@ -245,11 +245,9 @@ def muon(
 
 
 def _groups(params: Params) -> list[dict[str, Any]]:
-    given = list(params)
-    groups = [dict(p) if isinstance(p, dict) else {"params": [p]} for p in given]
-    if given and not isinstance(given[0], dict):
-        groups = [{"params": given}]
-    groups = [{**group, "params": list(group["params"])} for group in groups]
+    given: list[Any] = list(params)
+    given = given if given and isinstance(given[0], dict) else [{"params": given}]
+    groups: list[dict[str, Any]] = [{**group, "params": list(group["params"])} for group in given]
     if not any(group["params"] for group in groups):
         raise IncompatibleModel(
             "an optimizer", ["the model: it has no parameters"], "there is nothing to train"

@@ -179,8 +179,8 @@ def one_cycle(
 
     def factor(i: int) -> float:
         at = max(i - start, 0)
-        if at <= peak:
-            return ramp(i) * _between(low, 1.0, _share(at, peak, done=1.0), anneal_strategy)
+        if at < peak:
+            return ramp(i) * _between(low, 1.0, _share(at, peak), anneal_strategy)
         return ramp(i) * _between(1.0, end, _share(at - peak, last - peak), anneal_strategy)
 
     return Schedule(optimizer, factor)
@@ -240,9 +240,11 @@ def _ramp(warmup: float, num_steps: int, steps_per_epoch: int) -> Factor:
     return lambda i: min(1.0, (i + 1) / width) if width else 1.0
 
 
-def _share(at: float, of: float, *, done: float = 1.0) -> float:
-    """How far along, from 0 to 1; a way of no length is done."""
-    return min(max(at / of, 0.0), 1.0) if of > 0 else done
+def _share(at: float, of: float) -> float:
+    """How far along, from 0 to 1; a way of no length is done once it is begun."""
+    if at <= 0:
+        return 0.0
+    return min(at / of, 1.0) if of > 0 else 1.0
 
 
 def _between(start: float, end: float, share: float, shape: str = "cos") -> float:

@@ -186,6 +186,19 @@ def test_rates_stay_between_0_and_the_base_rate(
     assert seen[0] > 0.0
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_a_run_may_be_all_warm_up(name: str, epochs: int) -> None:
+    top = rates(make(name, num_steps=10 * epochs), steps=1)[0] if name != "one_cycle" else 0.5
+    seen = rates(make(name, num_steps=10 * epochs, warmup=float(epochs), **quiet(name)), steps=10 * epochs)
+    assert seen == pytest.approx([top * (i + 1) / (10 * epochs) for i in range(10 * epochs)])
+
+
+def quiet(name: str) -> dict[str, Any]:
+    """Without cuts, which come at epochs of their own."""
+    return {"step_size": 100} if name == "step" else {}
+
+
 @pytest.mark.parametrize("pct_start", [0.0, 0.5, 1.0])
 def test_one_cycle_takes_any_share_of_rise(pct_start: float) -> None:
     seen = rates(make("one_cycle", pct_start=pct_start), steps=40)
