@@ -106,7 +106,7 @@ class Engine:
 class _TrialActor(tune.Trainable):
     """A worker in a process of its own."""
 
-    def setup(
+    def setup(  # type: ignore[override]
         self, config: dict[str, Any], spec: WorkerSpec, make_trainer: Callable[[WorkerSpec], Trainer]
     ) -> None:
         self._worker = Worker(spec, make_trainer)
@@ -166,7 +166,7 @@ class _Judge(FIFOScheduler):
     """Tune's view of who decides."""
 
     def __init__(self, conductor: Conductor, on_model: OnModel) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._conductor, self._on_model = conductor, on_model
         self._ended: set[int] = set()
         self._pending_since: dict[str, float] = {}
@@ -195,7 +195,8 @@ class _Judge(FIFOScheduler):
 
     def _collect(self, number: int, trial: TuneTrial) -> None:
         """Ask the worker for the model now, ahead of its next trial; wait for it elsewhere."""
-        weights = trial.temporary_state.ray_actor.finish.remote()
+        actor: Any = trial.temporary_state.ray_actor
+        weights = actor.finish.remote()
         self._on_model(number, lambda: ray.get(weights))
 
     def _is_another_starting(self, tune_controller: Any) -> bool:

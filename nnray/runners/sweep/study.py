@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna import Study as OptunaStudy
+from optuna import Trial as OptunaTrial
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -61,10 +63,6 @@ class Space:
         """Values as they stand in an experiment; the inverse of ``encode``."""
         return {path: self._value(path, value) for path, value in params.items()}
 
-    def holds(self, params: Mapping[str, Any]) -> bool:
-        """Whether every path is there, with a value that may be tried."""
-        return all(path in params and range_.holds(params[path]) for path, range_ in self.ranges.items())
-
     def _has_labels(self, path: str) -> bool:
         return _needs_labels(self.ranges[path].choice or ())
 
@@ -79,24 +77,24 @@ class Study:
     """Proposals, and what became of them.
 
     Args:
-        optuna: The study itself.
+        inner: Optuna's own.
         space: What it searches.
     """
 
-    optuna: optuna.Study
+    inner: OptunaStudy
     space: Space
-    _asked: dict[int, optuna.Trial] = field(default_factory=dict)
+    _asked: dict[int, OptunaTrial] = field(default_factory=dict)
 
     def propose(self) -> tuple[int, dict[str, Any]]:
         """The number of a new trial, and what to try."""
         with _quiet():
-            trial = self.optuna.ask(self.space.distributions)
+            trial = self.inner.ask(self.space.distributions)
         self._asked[trial.number] = trial
         return trial.number, self.space.decode(trial.params)
 
     def first(self, params: Mapping[str, Any]) -> None:
         """Have these values tried before all others that are not in the queue yet."""
-        self.optuna.enqueue_trial(self.space.encode(params), skip_if_exists=True)
+        self.inner.enqueue_trial(self.space.encode(params), skip_if_exists=True)
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Take note of the metric after an epoch."""
@@ -122,15 +120,15 @@ class Study:
         if reason:
             trial.set_user_attr("reason", reason)
         if state == "finished" and not math.isnan(value):
-            self.optuna.tell(trial, value)
+            self.inner.tell(trial, value)
         else:
-            self.optuna.tell(trial, state=TrialState.FAIL if state == "finished" else _STATES[state])
+            self.inner.tell(trial, state=TrialState.FAIL if state == "finished" else _STATES[state])
 
-    def with_pruned(self) -> optuna.Study:
+    def with_pruned(self) -> OptunaStudy:
         """A copy in memory in which trials stopped early count, with the best value that they had."""
-        copy = optuna.create_study(direction=self.optuna.direction, study_name=self.optuna.study_name)
-        pick = max if self.optuna.direction.name == "MAXIMIZE" else min
-        for trial in self.optuna.get_trials(deepcopy=False):
+        copy = optuna.create_study(direction=self.inner.direction, study_name=self.inner.study_name)
+        pick = max if self.inner.direction.name == "MAXIMIZE" else min
+        for trial in self.inner.get_trials(deepcopy=False):
             value = trial.value
             if trial.state is TrialState.PRUNED and trial.intermediate_values:
                 value = pick(trial.intermediate_values.values())

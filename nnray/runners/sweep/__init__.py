@@ -1,0 +1,24 @@
+"""Search an experiment's space: Ray Tune runs the trials, Optuna proposes, MLflow has the record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnray.runners.sweep.result import SweepResult
+    from nnray.runners.sweep.run import sweep
+
+__all__ = ["SweepResult", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on demand: the plug-ins in this package need neither torch nor MLflow."""
+    if name == "sweep":
+        from nnray.runners.sweep.run import sweep
+
+        return sweep
+    if name == "SweepResult":
+        from nnray.runners.sweep.result import SweepResult
+
+        return SweepResult
+    raise AttributeError(name)

@@ -1,0 +1,129 @@
+"""The champion: the best trial's model taken, or its configuration trained again.
+
+It is measured on the test split once, after all choices are made; nothing before it in a sweep
+reads that split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from nnray.assembly import assemble, load_data
+from nnray.config import Experiment
+from nnray.data.splits import DataSplits
+from nnray.errors import RunError, TrackingError
+from nnray.runners.folder import RunFolder
+from nnray.runners.local import metric_rows
+from nnray.runners.sweep.ledger import Trial
+from nnray.runners.sweep.models import model_file, restore
+from nnray.runners.training import chosen_model, test, train_epochs
+from nnray.tracking import MetricRow, Tracker
+from nnray.training.weights import weights_sha256
+
+_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The model that a sweep came to.
+
+    Args:
+        module: On the CPU.
+        metrics: On validation data and on the test split.
+        sha256: Of its weights.
+        uri: Where it is logged; empty where the store is away.
+        text: Which model it is.
+    """
+
+    module: nn.Module
+    metrics: dict[str, float]
+    sha256: str
+    uri: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """All that a champion is made from.
+
+    Args:
+        experiment: The best one.
+        trial: The best one.
+        folder: Of the sweep.
+        tracker: Where it is recorded.
+        run: Key of the sweep's run.
+        example: Inputs as a model takes them.
+    """
+
+    experiment: Experiment
+    trial: Trial
+    folder: RunFolder
+    tracker: Tracker
+    run: str
+    example: NDArray[np.float32]
+
+    def take(self) -> Champion:
+        """Take the model that the best trial came to.
+
+        Raises:
+            RunError: It could not be kept.
+        """
+        path = model_file(self.folder.path, self.trial.number)
+        if not path.exists():
+            raise RunError(f"the model of trial {self.trial.number} is lost: {path} is not there")
+        splits, data = load_data(self.experiment), path.read_bytes()
+        module = restore(self.experiment, splits, data)
+        metrics = dict(self.trial.metrics) | self._test(module, splits)
+        self.tracker.register(self.trial.run, self.experiment.registered_name, step=self.trial.chosen)
+        text = f"the model of trial {self.trial.number} at epoch {self.trial.chosen}, taken as it is"
+        return Champion(module, metrics, hashlib.sha256(data).hexdigest(), self.trial.model_uri, text)
+
+    def retrain(self) -> Champion:
+        """Train the best configuration again, on the same training data."""
+        splits = load_data(self.experiment)
+        folder = self.folder.path / "champion"
+        folder.mkdir(exist_ok=True)
+        records = []
+        for record in train_epochs(assemble(self.experiment, splits), folder):
+            self.tracker.log_metrics(self.run, metric_rows(record))
+            records.append(record)
+        module, epoch = chosen_model(self.experiment, folder, splits)
+        metrics = dict(records[epoch - 1].report.metrics) | self._test(module, splits)
+        sha256 = weights_sha256(module)
+        uri = self._log(module, metrics, epoch, sha256)
+        text = f"trained again with the values of trial {self.trial.number}, at epoch {epoch}"
+        return Champion(module, metrics, sha256, uri, text)
+
+    def _test(self, module: nn.Module, splits: DataSplits) -> dict[str, float]:
+        """The test metrics; those of an earlier process where it got so far."""
+        if "test" not in self.folder.record:
+            measured = test(self.experiment, module, splits)
+            self.folder.update(test=measured, test_time_ms=time.time_ns() // 1_000_000)
+        record = self.folder.record
+        metrics: dict[str, float] = record["test"]
+        rows = [MetricRow(name, value, 0, record["test_time_ms"]) for name, value in metrics.items()]
+        self.tracker.log_metrics(self.run, rows)
+        return metrics
+
+    def _log(self, module: nn.Module, metrics: dict[str, float], epoch: int, sha256: str) -> str:
+        logged = self.tracker.log_model(
+            self.run, module=module, example=self.example, step=epoch, sha256=sha256, metrics=metrics
+        )
+        self.tracker.register(self.run, self.experiment.registered_name, step=epoch)
+        try:
+            return logged.result(_PATIENCE_S).uri
+        except (FutureTimeoutError, TrackingError):
+            return ""
+
+
+def best_file(folder: Path) -> Path:
+    """Where the best experiment is written."""
+    return folder / "best.yaml"

@@ -1,0 +1,143 @@
+"""The best model of every trial, logged beside the sweep and never in its way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load as load_safetensors
+from torch import nn
+
+from nnray.assembly import build_model
+from nnray.config import Experiment, with_overrides
+from nnray.data.splits import DataSplits
+from nnray.durable import write_bytes
+from nnray.errors import TrackingError
+from nnray.runners.sweep.ledger import Trial
+from nnray.runners.sweep.trial import Weights, describe, trial_folder
+from nnray.tracking import ModelRecord, Tracker
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What became of a trial's model.
+
+    Args:
+        trial: Its number.
+        uri: Where it was logged; empty if it was not.
+        sha256: Of the weights.
+        problem: Why it was not logged; empty if it was, or if there is none.
+    """
+
+    trial: int
+    uri: str = ""
+    sha256: str = ""
+    problem: str = ""
+
+
+class Models:
+    """Waits for trials' models in a thread of its own, and logs them.
+
+    Args:
+        tracker: Where to.
+        experiment: The sweep's.
+        folder: Of the sweep's run; models are kept below it too.
+        splits: Trials' data.
+        example: Inputs as a model takes them.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        experiment: Experiment,
+        *,
+        folder: Path,
+        splits: DataSplits,
+        example: NDArray[np.float32],
+    ) -> None:
+        self._tracker, self._experiment, self._folder = tracker, experiment, folder
+        self._splits, self._example = splits, example
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nnray-models")
+        self._waiting: dict[int, Future[tuple[Future[ModelRecord], str] | None]] = {}
+
+    def take(self, trial: Trial, wait: Callable[[], Weights | None]) -> None:
+        """Log the model of a trial that has ended, as soon as its worker gives it."""
+        self._waiting[trial.number] = self._pool.submit(self._log, trial, wait)
+
+    def done(self) -> Iterator[Logged]:
+        """What has been logged since the last call."""
+        for number, future in list(self._waiting.items()):
+            if future.done() and (future.exception() or _stored(future)):
+                yield self._result(number, 0.0)
+
+    def finish(self, timeout_s: float) -> Iterator[Logged]:
+        """Wait for all, each so long at most."""
+        for number in list(self._waiting):
+            yield self._result(number, timeout_s)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _result(self, number: int, timeout_s: float) -> Logged:
+        future = self._waiting.pop(number)
+        try:
+            made = future.result(timeout_s)
+            if made is None:
+                return Logged(number)
+            logged, sha256 = made
+            return Logged(number, logged.result(timeout_s).uri, sha256)
+        except FutureTimeoutError:
+            return Logged(number, problem=f"its model was not stored within {timeout_s:g} s")
+        except TrackingError as error:
+            return Logged(number, problem=str(error))
+        except Exception as error:  # noqa: BLE001 (a lost worker, a full disk: the sweep goes on, and says so)
+            return Logged(number, problem=describe(error))
+
+    def _log(
+        self, trial: Trial, wait: Callable[[], Weights | None]
+    ) -> tuple[Future[ModelRecord], str] | None:
+        weights = wait()
+        if weights is None:
+            return None
+        keep(self._folder, trial.number, weights)
+        sha256 = hashlib.sha256(weights.data).hexdigest()
+        experiment = with_overrides(self._experiment, trial.params)
+        logged = self._tracker.log_model(
+            trial.run,
+            module=restore(experiment, self._splits, weights.data),
+            example=self._example,
+            step=weights.epoch,
+            sha256=sha256,
+            metrics=trial.metrics,
+            params=trial.params,
+        )
+        return logged, sha256
+
+
+def _stored(future: Future[tuple[Future[ModelRecord], str] | None]) -> bool:
+    made = future.result()
+    return made is None or made[0].done()
+
+
+def keep(folder: Path, number: int, weights: Weights) -> None:
+    """Have a trial's model on this machine too, where its worker wrote it on another."""
+    path = model_file(folder, number)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, weights.data)
+
+
+def model_file(folder: Path, number: int) -> Path:
+    """Where the model of a trial is kept."""
+    return trial_folder(folder, number) / "model.safetensors"
+
+
+def restore(experiment: Experiment, splits: DataSplits, data: bytes) -> nn.Module:
+    """A model from the bytes of its weights."""
+    model = build_model(experiment, splits.info)
+    model.load_state_dict(load_safetensors(data))
+    return model.eval()
