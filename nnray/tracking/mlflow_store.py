@@ -20,6 +20,7 @@ from nnray.tracking.writer import MAX_ROWS, Refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 MAX_PARAM_CHARS = 6_000
 MAX_TAG_CHARS = 8_000
@@ -55,6 +56,7 @@ class MlflowStore:
         self._made: MlflowClient | None = None
         self._in_experiment: str | None = None
         self._ids: dict[str, str] = {}
+        self._rows: dict[str, dict[str, list[Metric]]] = {}
 
     def __call__(self, entry: Entry, /) -> Any:
         """Deliver an entry.
@@ -135,9 +137,12 @@ class MlflowStore:
     def _metrics(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
         from mlflow.entities import Metric
 
-        rows = (Metric(key, value, time_ms, step) for key, value, step, time_ms in entry.body["rows"])
-        for batch in _batches(rows, MAX_ROWS):
+        rows = [Metric(key, value, time_ms, step) for key, value, step, time_ms in entry.body["rows"]]
+        for batch in _batches(iter(rows), MAX_ROWS):
             client.log_batch(run_id, metrics=batch, synchronous=True)
+        of_run = self._rows.setdefault(run_id, {})
+        for row in rows:
+            of_run.setdefault(row.key, []).append(row)
 
     def _params(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
         from mlflow.entities import Param
@@ -185,7 +190,8 @@ class MlflowStore:
     def _model(self, client: MlflowClient, run_id: str, entry: Entry) -> ModelRecord:
         from nnray.tracking.models import log_model
 
-        return log_model(client, run_id, entry, self._models.get(entry.body["folder"]))
+        held, rows = self._models.get(entry.body["folder"]), self._rows.get(run_id, {})
+        return log_model(client, run_id, entry, held=held, rows=rows)
 
     def _register(self, client: MlflowClient, run_id: str, entry: Entry) -> str:
         from nnray.tracking.models import register
@@ -194,6 +200,7 @@ class MlflowStore:
 
     def _end(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
         client.set_terminated(run_id, entry.body["status"], end_time=entry.body["time_ms"])
+        self._rows.pop(run_id, None)
 
 
 def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,15 +35,33 @@ VERSIONS_TAG = "mlflow.modelVersions"
 """Links the page of a logged model to its registered versions."""
 
 
-def log_model(client: MlflowClient, run_id: str, entry: Entry, held: HeldModel | None) -> ModelRecord:
-    """Log a model of a run, or find the one that was logged under this name and step."""
+def log_model(
+    client: MlflowClient,
+    run_id: str,
+    entry: Entry,
+    *,
+    held: HeldModel | None,
+    rows: Mapping[str, Sequence[Metric]],
+) -> ModelRecord:
+    """Log a model of a run, or find the one that was logged under this name and step.
+
+    Args:
+        client: Of the store.
+        run_id: Of the run that made the model.
+        entry: What is to be logged.
+        held: The module; None if it went with an earlier process.
+        rows: Rows of the run that this process has sent, by metric; others are asked for.
+
+    Raises:
+        Refused: The model is neither there nor held, or can't be written.
+    """
     body = entry.body
     found = find_model(client, run_id, body["name"], body["step"])
     if found is None or found.status != "READY":
         if held is None:
             raise Refused("its weights went with the process that had them; resume the run to log it again")
         found = _write(client, run_id, entry, held, found)
-    _link(client, run_id, entry, found.model_id)
+    _link(client, run_id, entry, found.model_id, rows)
     return ModelRecord(f"models:/{found.model_id}", found.model_id, found.tags.get(SHA_TAG, ""))
 
 
@@ -181,25 +200,26 @@ def _write(
     return client.finalize_logged_model(found.model_id, "READY")
 
 
-def _link(client: MlflowClient, run_id: str, entry: Entry, model_id: str) -> None:
+def _link(
+    client: MlflowClient, run_id: str, entry: Entry, model_id: str, rows: Mapping[str, Sequence[Metric]]
+) -> None:
     """Show the model among the run's outputs, with the run's own rows for its metrics."""
-    from mlflow.entities import LoggedModelOutput
+    from mlflow.entities import LoggedModelOutput, Metric
 
+    step, time_ms = entry.body["step"], entry.body["time_ms"]
     outputs = client.get_run(run_id).outputs
     if outputs is None or all(output.model_id != model_id for output in outputs.model_outputs):
-        client.log_outputs(run_id, [LoggedModelOutput(model_id, entry.body["step"])])
-    rows = [_row(client, run_id, entry, key, model_id) for key in entry.body["metrics"]]
-    if rows:
-        client.log_batch(run_id, metrics=rows, synchronous=True)
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    linked = []
+    for key, value in entry.body["metrics"].items():
+        name = clean_name(key)
+        history = rows.get(name) or client.get_metric_history(run_id, name)
+        own = _own_row(history, step) or Metric(name, value, time_ms, step)
+        linked.append(Metric(name, own.value, own.timestamp, own.step, model_id=model_id, run_id=run_id))
+    if linked:
+        client.log_batch(run_id, metrics=linked, synchronous=True)
 
 
-def _row(client: MlflowClient, run_id: str, entry: Entry, key: str, model_id: str) -> Metric:
-    """The run's own row for a metric, that at the model's step if there is one, else a new row."""
-    from mlflow.entities import Metric
-
-    name, step = clean_name(key), entry.body["step"]
-    history = client.get_metric_history(run_id, name)
-    own = next((row for row in history if row.step == step), history[-1] if history else None)
-    if own is None:
-        own = Metric(name, entry.body["metrics"][key], entry.body["time_ms"], step)
-    return Metric(name, own.value, own.timestamp, own.step, model_id=model_id, run_id=run_id)
+def _own_row(history: Sequence[Metric], step: int) -> Metric | None:
+    """The row at a step, else the newest, so that no value is recorded twice."""
+    return next((row for row in history if row.step == step), history[-1] if history else None)

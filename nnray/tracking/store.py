@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from nnray.errors import TrackingError
 from nnray.tracking.client import make_client, set_environment
@@ -44,14 +45,19 @@ def resolve_uri(uri: str | None) -> str:
     match = _SQLITE.match(given)
     if match is None:
         return given
-    path = Path(match["path"]).expanduser().absolute()
+    path = str(_path(match["path"])).replace("%", "%25").replace("?", "%3F")
     return f"{match[1]}:///{path}{match['query'] or ''}"
 
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite store; None for any other kind."""
     match = _SQLITE.match(uri)
-    return Path(match["path"]) if match else None
+    return _path(match["path"]) if match else None
+
+
+def _path(quoted: str) -> Path:
+    """The path in a URI: SQLAlchemy takes ``%`` for the mark of a quoted character."""
+    return Path(unquote(quoted)).expanduser().absolute()
 
 
 def artifact_root(uri: str, experiment: str) -> str | None:

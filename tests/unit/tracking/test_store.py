@@ -15,7 +15,7 @@ import pytest
 
 from nnray.errors import TrackingError
 from nnray.tracking import check, resolve_uri
-from nnray.tracking.store import artifact_root, schema_revisions
+from nnray.tracking.store import artifact_root, schema_revisions, sqlite_file
 
 
 def database(path: Path, version: str | None, *, table: str = "experiments") -> Path:
@@ -46,6 +46,23 @@ def test_the_variable_comes_before_the_default_and_the_argument_before_both(
 def test_a_relative_file_is_made_absolute(tmp_path: Path) -> None:
     assert resolve_uri("sqlite:///runs/a.db") == f"sqlite:///{tmp_path}/runs/a.db"
     assert resolve_uri("sqlite:////data/a.db?timeout=5") == "sqlite:////data/a.db?timeout=5"
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "100%", "50%41", "what?", "größe", "it's"])
+def test_any_folder_can_hold_a_store(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy import create_engine
+
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    uri = check()
+    assert resolve_uri(uri) == uri
+    assert sqlite_file(uri) == folder / "mlflow.db"
+    engine = create_engine(uri)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE a (b TEXT)")
+    engine.dispose()
+    assert [file.name for file in folder.iterdir()] == ["mlflow.db"]
 
 
 def test_files_stand_beside_a_data_base_that_stands_elsewhere(tmp_path: Path) -> None:
