@@ -184,8 +184,9 @@ def _optimizer(experiment: Experiment, model: nn.Module) -> Any:
     if not compiles:
         spare_compiler_import()
     optimizer: Any = build("optimizer", experiment.optimizer, list(model.parameters()))
-    if not compiles and type(optimizer).__module__.startswith("torch.optim."):
-        unwrap_step(optimizer)
+    for part in getattr(optimizer, "parts", (optimizer,)):
+        if not compiles and type(part).__module__.startswith("torch.optim."):
+            unwrap_step(part)
     return optimizer
 
 

@@ -18,7 +18,7 @@ from nnray.registry.source import Unreadable, find_file
 
 EXPECTED: Mapping[str, str] = {
     "dataset": "DataSplits, or {'train': (x, y), 'test': (x, y)}",
-    "augmentation": "a function of (inputs, targets) that returns both",
+    "augmentation": "a function of (inputs, targets, rng) that returns inputs and targets",
     "model": "a torch.nn.Module",
     "task": "a Task",
     "optimizer": "a torch.optim.Optimizer",

@@ -36,7 +36,7 @@ class MuonWithAdamW(Optimizer):
     """
 
     def __init__(self, muon: Optimizer, adamw: Optimizer) -> None:
-        self._parts: tuple[Optimizer, ...] = (muon, adamw)
+        self.parts: tuple[Optimizer, ...] = (muon, adamw)
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
         self._share()
 
@@ -46,7 +46,7 @@ class MuonWithAdamW(Optimizer):
 
     def _share(self) -> None:
         start = 0
-        for part in self._parts:
+        for part in self.parts:
             end = start + len(part.param_groups)
             part.param_groups = self.param_groups[start:end]
             part.state = self.state
@@ -62,6 +62,6 @@ class MuonWithAdamW(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for part in self._parts:
+        for part in self.parts:
             part.step()
         return loss
