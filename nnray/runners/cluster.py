@@ -100,15 +100,12 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ready.wait()
-        if self._is_ours:
-            import ray
-
-            ray.shutdown()
-        self._done.set()
+        self.release()
         self._thread.join()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def release(self) -> None:
+        """Let go of the cluster, in the background: its last user is done with it."""
+        self._done.set()
 
     def resources(self) -> Resources:
         """What the cluster has; waits until it is up.
@@ -121,7 +118,7 @@ class Cluster:
             raise ClusterError(self._explain(self._error)) from self._error
         import ray
 
-        found = ray.cluster_resources()
+        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         has = Resources(found.get("CPU", 0.0), found.get("GPU", 0.0))
         if not self._needs.fits(has):
             where = "this machine" if self._address is None else f"the cluster at {self._address}"
@@ -137,6 +134,12 @@ class Cluster:
         finally:
             self._ready.set()
         self._done.wait()
+        if self._is_ours:
+            import ray
+
+            ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _connect(self) -> None:
         import ray

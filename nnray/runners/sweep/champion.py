@@ -10,7 +10,6 @@ import hashlib
 import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,8 +121,3 @@ class Candidate:
             return logged.result(_PATIENCE_S).uri
         except (FutureTimeoutError, TrackingError):
             return ""
-
-
-def best_file(folder: Path) -> Path:
-    """Where the best experiment is written."""
-    return folder / "best.yaml"

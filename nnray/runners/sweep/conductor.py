@@ -57,8 +57,9 @@ class Conductor:
         study: Proposes.
         scheduler: Stops early.
         journal: Where events are written first.
+        ledger: What is known of the trials; kept up to date.
         run: Key of the sweep's run in the record.
-        listeners: Told of each event after it has been written.
+        listeners: Told of each event after it has been written, and the ledger has it.
         clock: Seconds, from any start.
     """
 
@@ -69,6 +70,7 @@ class Conductor:
         study: Study,
         scheduler: Scheduler,
         journal: Journal,
+        ledger: Ledger,
         run: str,
         listeners: Sequence[Listener] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -78,7 +80,7 @@ class Conductor:
         self._study, self._scheduler, self._journal = study, scheduler, journal
         self._run, self._listeners, self._clock = run, tuple(listeners), clock
         self._began = clock()
-        self.ledger = Ledger(mode(self._config))
+        self.ledger = ledger
 
     @property
     def is_exhausted(self) -> bool:

@@ -31,9 +31,9 @@ class Record:
         tracker: The store.
         experiment: The sweep's.
         run: Key of the sweep's run, which has been started.
+        ledger: What is known of the trials.
         splits: The data of the trials.
         tags: That every run of the sweep has.
-        mode: Which way the metric is better.
     """
 
     def __init__(
@@ -42,19 +42,18 @@ class Record:
         experiment: Experiment,
         *,
         run: str,
+        ledger: Ledger,
         splits: DataSplits,
         tags: Mapping[str, str],
-        mode: str,
     ) -> None:
         assert experiment.sweep is not None
         self._tracker, self._experiment, self._run = tracker, experiment, run
         self._splits, self._tags = splits, dict(tags)
         self._metric = experiment.sweep.metric
-        self._ledger = Ledger(mode)
+        self._ledger = ledger
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
-        self._ledger.apply(event)
         match event:
             case Proposed():
                 self._start(event)

@@ -82,9 +82,10 @@ class TrialLines(Silent):
             return
         trial, best = self._ledger.trials[event.trial], self._ledger.best
         reason = f"  ({trial.reason})" if trial.state == "failed" else ""
-        leader = f"  best {number(best.value)} in trial {best.number}" if best else ""
+        leader = f"  best {number(best.value)} (trial {best.number})" if best else ""
+        done = len(self._ledger.trials) - len(self._ledger.running)
         self.note(
-            f"trial {trial.number + 1}/{self._trials} {trial.state} after epoch {trial.epoch}  "
+            f"[{done}/{self._trials}] trial {trial.number} {trial.state} after epoch {trial.epoch}  "
             f"{self._metric} {number(trial.value)}{leader}  {words(trial.params)}{reason}"
         )
 

@@ -1,0 +1,125 @@
+"""Looks back on a sweep whose trials have ended, and crowns its champion."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnray.config import Experiment, SweepConfig, dump, with_overrides
+from nnray.durable import write_bytes
+from nnray.errors import RunError
+from nnray.runners.folder import RunFolder
+from nnray.runners.sweep.champion import Candidate, Champion
+from nnray.runners.sweep.ledger import Ledger, Trial
+from nnray.runners.sweep.page import write_page
+from nnray.runners.sweep.plots import Picture, write_plots
+from nnray.runners.sweep.result import SweepResult
+from nnray.runners.sweep.study import Study
+from nnray.runners.sweep.summary import Summary, failures, summarize
+from nnray.runners.training import prepare_process
+from nnray.tracking import Tracker
+
+_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that a sweep's end is made from.
+
+    Args:
+        experiment: The sweep's.
+        folder: Of the run.
+        tracker: Where it is recorded.
+        run: Key of the sweep's run.
+        ledger: The trials, all ended.
+        study: The trials as Optuna has them.
+        mode: Which way the metric is better.
+        example: Inputs as a model takes them.
+    """
+
+    experiment: Experiment
+    folder: RunFolder
+    tracker: Tracker
+    run: str
+    ledger: Ledger
+    study: Study
+    mode: str
+    example: NDArray[np.float32]
+
+    def result(self, began: float) -> SweepResult:
+        """Write the best experiment, the plots and the summary; test and register the champion.
+
+        Args:
+            began: When the sweep did, by ``time.perf_counter``.
+
+        Raises:
+            RunError: Too many trials failed, or none came to a model.
+        """
+        best = self._best()
+        experiment = with_overrides(self.experiment, best.params)
+        best_file = self._write_best(experiment)
+        summary = summarize(self.experiment, self.ledger, self.study, best)
+        self._draw(summary)
+        champion = self._crown(experiment, summary)
+        return SweepResult(
+            run_id=self.tracker.run_id(self.run, _PATIENCE_S) or "",
+            verb="sweep",
+            seconds=round(time.perf_counter() - began, 3),
+            metrics=champion.metrics,
+            model_uri=champion.uri,
+            model_sha256=champion.sha256,
+            tracking_uri=self.tracker.uri,
+            best=experiment,
+            params=best.params,
+            best_value=best.value,
+            trials=summary.counts,
+            best_file=best_file,
+            champion=champion.text,
+            text="\n".join(summary.lines()),
+            folder=self.folder.path,
+        )
+
+    @property
+    def _config(self) -> SweepConfig:
+        assert self.experiment.sweep is not None
+        return self.experiment.sweep
+
+    def _best(self) -> Trial:
+        limit, failed = self._config.max_failures, self.ledger.counts.get("failed", 0)
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in failures(self.ledger).items())
+        if limit is not None and failed > limit:
+            raise RunError(f"{failed} trials failed, sweep.max_failures is {limit}: {reasons}")
+        best = self.ledger.best
+        if best is None:
+            raise RunError(f"no trial came to a model: {reasons or 'there was no time for any'}")
+        return best
+
+    def _write_best(self, experiment: Experiment) -> Path:
+        path = self.folder.path / "best.yaml"
+        write_bytes(path, dump(experiment).encode())
+        self.tracker.log_artifact(self.run, path)
+        return path
+
+    def _draw(self, summary: Summary) -> None:
+        config, folder = self._config, self.folder.path / "plots"
+        picture = Picture(config.space, config.metric, self.mode, self.ledger, summary.importance)
+        paths: list[Path | None] = [*write_plots(folder, picture)]
+        paths.append(write_page(folder / "plots.html", self.study.with_pruned(), metric=config.metric))
+        for path in paths:
+            if path is not None:
+                self.tracker.log_artifact(self.run, path, "plots")
+
+    def _crown(self, experiment: Experiment, summary: Summary) -> Champion:
+        prepare_process(experiment)
+        candidate = Candidate(experiment, summary.best, self.folder, self.tracker, self.run, self.example)
+        champion = candidate.take() if self._config.champion == "take" else candidate.retrain()
+        tags = {"nnray.champion": champion.text, "nnray.best_trial": str(summary.best.number)}
+        best = {f"best.{path}": str(value) for path, value in summary.best.params.items()}
+        self.tracker.set_tags(self.run, {**tags, **best})
+        text = "\n".join([*summary.lines(), f"champion    {champion.text}", ""])
+        self.tracker.log_text(self.run, text, "summary.txt")
+        return champion
