@@ -63,13 +63,20 @@ class Dataset(Protocol):
     """What is recorded of a data set; ``DataInfo`` is one."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """Of the data set."""
+
     @property
-    def input_shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example."""
+
     @property
-    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+    def classes(self) -> tuple[str, ...]:
+        """Names, by label."""
+
     @property
-    def digest(self) -> str: ...  # noqa: D102
+    def digest(self) -> str:
+        """Of the examples, as hex."""
 
 
 class Tracker(Protocol):
