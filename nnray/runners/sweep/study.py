@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,7 +192,9 @@ def _last(low: float, high: float, step: int) -> int:
 
 
 def _last_float(low: float, high: float, step: float) -> float:
-    return low + math.floor((high - low) / step + 1e-9) * step
+    """The same in decimal, as Optuna counts: 3 x 0.3 is 0.9 there."""
+    start, width = Decimal(str(low)), Decimal(str(step))
+    return float(start + (Decimal(str(high)) - start) // width * width)
 
 
 def _needs_labels(choices: Sequence[Any]) -> bool:
