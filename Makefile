@@ -13,6 +13,7 @@ help: ## print this
 
 demo: $(READY) ## the main job: tune a network on digits, every trial and model in MLflow
 	@$(BIN)/nnray sweep jobs/digits.yaml $(ARGS)
+	@echo "            (nnray is in $(BIN); here, make ui opens it too)"
 
 test: $(READY) ## run every test
 	@$(BIN)/pytest $(ARGS)
@@ -56,6 +57,6 @@ $(READY): requirements.lock pyproject.toml
 		echo "$$python can't make a virtual environment: install its venv module (Debian: python3-venv)." >&2; exit 1; }
 	@awk '/^uv==/ { on = 1 } on { print } on && !/\\$$/ { exit }' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
