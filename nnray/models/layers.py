@@ -12,6 +12,7 @@ from torch.nn import functional
 from nnray.data.splits import DataInfo
 from nnray.errors import DataError
 from nnray.fields import Activation, Initialization
+from nnray.models.dropout import Dropout
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -60,7 +61,7 @@ def stack(*layers: tuple[str, nn.Module]) -> nn.Sequential:
 
 def dropout_layer(p: float) -> nn.Module:
     """Dropout, which draws no random numbers where it would drop nothing."""
-    return nn.Dropout(p) if p else nn.Identity()
+    return Dropout(p) if p else nn.Identity()
 
 
 def image_norm(norm: str, channels: int) -> nn.Module:
