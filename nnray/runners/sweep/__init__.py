@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnray.runners.sweep.result import SweepResult
-    from nnray.runners.sweep.run import sweep
+    from nnray.runners.sweep.start import sweep
 
 __all__ = ["SweepResult", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on demand: the plug-ins in this package need neither torch nor MLflow."""
+    """Import on demand: the plug-ins in this package need nothing heavy."""
     if name == "sweep":
-        from nnray.runners.sweep.run import sweep
+        from nnray.runners.sweep.start import sweep
 
         return sweep
     if name == "SweepResult":

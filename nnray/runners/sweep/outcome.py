@@ -50,11 +50,8 @@ class Outcome:
     mode: str
     example: NDArray[np.float32]
 
-    def result(self, began: float) -> SweepResult:
+    def result(self) -> SweepResult:
         """Write the best experiment, the plots and the summary; test and register the champion.
-
-        Args:
-            began: When the sweep did, by ``time.perf_counter``.
 
         Raises:
             RunError: Too many trials failed, or none came to a model.
@@ -68,7 +65,7 @@ class Outcome:
         return SweepResult(
             run_id=self.tracker.run_id(self.run, _PATIENCE_S) or "",
             verb="sweep",
-            seconds=round(time.perf_counter() - began, 3),
+            seconds=round(time.time() - self.folder.record["created"], 3),
             metrics=champion.metrics,
             model_uri=champion.uri,
             model_sha256=champion.sha256,

@@ -1,10 +1,9 @@
-"""A sweep from beginning to end: prepare, run, look back."""
+"""A sweep from its preparation to its result; the cluster that it runs on is there, or on its way."""
 
 from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,17 +12,16 @@ import torch
 
 from nnray.assembly import load_data
 from nnray.config import Experiment, SweepConfig, flatten
-from nnray.errors import ConfigError, Problem
 from nnray.registry import build
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.folder import RunFolder
 from nnray.runners.local import input_example
 from nnray.runners.sweep.conductor import Conductor, mode
+from nnray.runners.sweep.engine import Engine, Stopped
 from nnray.runners.sweep.interrupts import interrupts
 from nnray.runners.sweep.journal import Journal
 from nnray.runners.sweep.ledger import Ledger
 from nnray.runners.sweep.models import Logged, Models
-from nnray.runners.sweep.outcome import Outcome
 from nnray.runners.sweep.record import Record
 from nnray.runners.sweep.result import SweepResult
 from nnray.runners.sweep.study import Study, open_study
@@ -41,39 +39,6 @@ _HURRY_S = 5.0
 """The same after Ctrl-C."""
 
 
-def sweep(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, quiet: bool = False) -> SweepResult:
-    """Search an experiment's space, and record every trial.
-
-    Args:
-        experiment: With a ``sweep`` section; as it stands in the folder.
-        folder: Of the run.
-        tracker: Where it is recorded, under the folder's name.
-        quiet: Show no progress.
-
-    Raises:
-        ClusterError: More is asked for than there is.
-        RunError: Too many trials failed, or none came to a model.
-        NnrayError: Whatever else is wrong, in words.
-    """
-    if folder.result is not None:
-        return SweepResult.from_dict(folder.result)
-    with folder.held(), folder.discarded_unless_begun():
-        return _Sweep(experiment, folder, tracker, quiet=quiet).result()
-
-
-def resources(experiment: Experiment) -> Resources:
-    """What a trial takes.
-
-    Raises:
-        ConfigError: Trials train on a GPU and ask for none.
-    """
-    config = _config(experiment)
-    if experiment.training.device.startswith("cuda") and not config.gpus_per_trial:
-        message = f"0 with training.device {experiment.training.device}: say how much of a GPU a trial takes"
-        raise ConfigError("experiment", [Problem("sweep.gpus_per_trial", message)])
-    return Resources(config.cpus_per_trial, config.gpus_per_trial)
-
-
 def enqueue(study: Study, experiment: Experiment) -> None:
     """Have the file's own values tried first, as far as the space holds them, then ``sweep.points``."""
     config, flat = _config(experiment), flatten(experiment)
@@ -89,11 +54,6 @@ def _config(experiment: Experiment) -> SweepConfig:
     return experiment.sweep
 
 
-def _advice(config: SweepConfig) -> str:
-    asked = "sweep.cpus_per_trial, sweep.gpus_per_trial"
-    return f"lower {asked} or sweep.concurrency" if config.concurrency else f"lower {asked}"
-
-
 @dataclass(frozen=True, slots=True)
 class _Tools:
     """What a running sweep works with."""
@@ -104,30 +64,49 @@ class _Tools:
     display: SweepDisplay
 
 
-class _Sweep:
-    """The stages of a sweep, in order."""
+class Sweep:
+    """The stages of a sweep, in order.
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, tracker: Tracker, *, quiet: bool) -> None:
-        self._began = time.perf_counter()
+    Args:
+        experiment: With a ``sweep`` section.
+        folder: Of the run.
+        tracker: Where it is recorded, under the folder's name.
+        cluster: Where trials run; it may still be starting.
+        each: What a trial takes.
+        quiet: Show no progress.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        tracker: Tracker,
+        cluster: Cluster,
+        *,
+        each: Resources,
+        quiet: bool,
+    ) -> None:
         self._experiment, self._folder, self._tracker = experiment, folder, tracker
-        self._config, self._quiet = _config(experiment), quiet
+        self._cluster, self._each, self._quiet = cluster, each, quiet
+        self._config = _config(experiment)
         self._mode = mode(self._config)
 
     def result(self) -> SweepResult:
         """Go through all stages."""
-        config, each = self._config, resources(self._experiment)
-        with Cluster(each.times(config.concurrency or 1), advice=_advice(config)) as cluster:
-            prepare_process(self._experiment)
-            self._splits = load_data(self._experiment)
-            concurrency = config.concurrency or min(config.trials, each.how_often(cluster.resources()))
-            self._start_run()
-            with self._marked():
-                tools = self._tools()
-                with tools.display:
-                    self._search(tools, each, concurrency)
-                cluster.release()
-                result = self._outcome(tools).result(self._began)
-                self._folder.finish(result.to_dict())
+        config = self._config
+        prepare_process(self._experiment)
+        self._splits = load_data(self._experiment)
+        concurrency = config.concurrency or min(
+            config.trials, self._each.how_often(self._cluster.resources())
+        )
+        self._start_run()
+        with self._marked():
+            tools = self._tools()
+            with tools.display:
+                self._search(tools, concurrency)
+            self._cluster.release()
+            result = self._result(tools)
+            self._folder.finish(result.to_dict())
         self._tracker.end_run(self._run)
         self._warn_unsent(tools.display)
         return result
@@ -179,18 +158,16 @@ class _Sweep:
         )
         return _Tools(conductor, study, models, display)
 
-    def _search(self, tools: _Tools, each: Resources, concurrency: int) -> None:
-        from nnray.runners.sweep.engine import Engine, Stopped
-
+    def _search(self, tools: _Tools, concurrency: int) -> None:
         conductor, models = tools.conductor, tools.models
-        threads = max(1, int(each.cpus))
+        threads = max(1, int(self._each.cpus))
         torch.set_num_threads(1)
         with interrupts() as interrupted:
             engine = Engine(
                 conductor=conductor,
                 spec=WorkerSpec(self._experiment, self._folder.path, threads, search=tuple(sys.path)),
                 make_trainer=TorchTrainer,
-                each=each,
+                each=self._each,
                 concurrency=concurrency,
                 on_model=lambda number, wait: models.take(conductor.ledger.trials[number], wait),
                 on_step=lambda: self._step(tools, interrupted),
@@ -221,8 +198,10 @@ class _Sweep:
         elif logged.uri:
             tools.conductor.recorded(logged.trial, model_uri=logged.uri, sha256=logged.sha256)
 
-    def _outcome(self, tools: _Tools) -> Outcome:
-        return Outcome(
+    def _result(self, tools: _Tools) -> SweepResult:
+        from nnray.runners.sweep.outcome import Outcome  # it draws: not before trials are under way
+
+        outcome = Outcome(
             experiment=self._experiment,
             folder=self._folder,
             tracker=self._tracker,
@@ -232,6 +211,7 @@ class _Sweep:
             mode=self._mode,
             example=self._example,
         )
+        return outcome.result()
 
     def _warn_unsent(self, display: SweepDisplay) -> None:
         unsent = self._tracker.flush(_PATIENCE_S)
