@@ -96,7 +96,7 @@ def register(client: MlflowClient, run_id: str, entry: Entry) -> str:
 def _new_version(client: MlflowClient, run_id: str, name: str, model: LoggedModel) -> str:
     made = client.create_model_version(
         name,
-        f"models:/{model.model_id}",
+        _source(client, model),
         run_id,
         tags={MODEL_TAG: model.model_id},
         await_creation_for=0,
@@ -105,6 +105,16 @@ def _new_version(client: MlflowClient, run_id: str, name: str, model: LoggedMode
     shown = [*json.loads(model.tags.get(VERSIONS_TAG, "[]")), {"name": name, "version": made.version}]
     client.set_logged_model_tags(model.model_id, {VERSIONS_TAG: json.dumps(shown)})
     return str(made.version)
+
+
+def _source(client: MlflowClient, model: LoggedModel) -> str:
+    """Where a version's files are: by the model's id on a server, by its folder in a data base.
+
+    A data base's registry looks an id up in MLflow's global store, which need not be this one.
+    """
+    if client.tracking_uri.startswith("http"):
+        return f"models:/{model.model_id}"
+    return str(model.artifact_location)
 
 
 def save_model(module: nn.Module, example: NDArray[np.float32], folder: Path, model: Model) -> None:

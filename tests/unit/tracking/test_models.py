@@ -91,6 +91,23 @@ def test_a_model_is_an_output_of_its_run_with_the_runs_own_rows(tracker: MlflowT
     assert len(client.get_metric_history(run_id, "test_accuracy")) == 1
 
 
+def test_a_model_is_registered_in_a_store_that_is_not_mlflows_default(store_uri: str, tmp_path: Path) -> None:
+    """MLflow's own registry code asks its global store for the model: that of the working folder."""
+    from mlflow import MlflowClient
+
+    away = tmp_path / "away"
+    away.mkdir()
+    Path(store_uri.removeprefix("sqlite:///")).rename(away / "mlflow.db")
+    uri = f"sqlite:///{away / 'mlflow.db'}"
+    tracker = MlflowTracker(uri, experiment="away")
+    run = tracker.start_run(name="one", verb="train")
+    tracker.log_model(run, module=net(), example=EXAMPLE)
+    version = tracker.register(run, "away").result(LONG_S)
+    assert tracker.close(LONG_S) == 0
+    assert MlflowClient(uri, uri).get_model_version_by_alias("away", "champion").version == int(version)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
 def test_the_champion_loads_by_its_alias_and_links_to_its_model(tracker: MlflowTracker, client: Any) -> None:
     import mlflow.pyfunc
 
