@@ -34,7 +34,10 @@ def serve(uri: str | None = None, *, host: str = "127.0.0.1", port: int = 5000) 
     resolved = check(uri)
     _check_shown_here(resolved)
     check_port(host, port)
-    environment = {**os.environ, **ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, **ENVIRONMENT, **own}
+    print(f"MLflow's UI over {resolved}", flush=True)
+    print(f"opens in a moment at http://{host}:{port} (Ctrl-C ends it)", flush=True)
     process = subprocess.Popen(
         command(resolved, host=host, port=port), env=environment, start_new_session=True
     )
