@@ -1,6 +1,6 @@
 """What a person sees of a sweep; all of it goes to stderr.
 
-A terminal gets a live table, best trial first; anything else a plain line a trial.
+A terminal gets a live table, best trial first; anything else a plain line a trial, then the table.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nnray.runners.sweep.journal import Ended, Event
 from nnray.runners.sweep.ledger import Ledger, Trial
 
 _REFRESH_S = 0.25
+_LOG_WIDTH = 100
 _COLORS = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red", "interrupted": "red"}
 
 
@@ -65,16 +66,28 @@ class Silent:
 
 
 class TrialLines(Silent):
-    """A plain line for each trial that has ended.
+    """A plain line for each trial that has ended, and the table at the end.
 
     Args:
         ledger: What is known of the trials.
         metric: What they are judged by.
         trials: How many there will be.
+        title: Name of the sweep.
     """
 
-    def __init__(self, ledger: Ledger, *, metric: str, trials: int) -> None:
-        self._ledger, self._metric, self._trials = ledger, metric, trials
+    def __init__(self, ledger: Ledger, *, metric: str, trials: int, title: str) -> None:
+        self._ledger, self._metric, self._trials, self._title = ledger, metric, trials, title
+
+    def __enter__(self) -> Self:
+        self.note(f"{self._title}: {self._trials} trials")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        console = Console(file=sys.stderr, width=_LOG_WIDTH, color_system=None)
+        rows = len(self._ledger.trials)
+        console.print(trial_table(self._ledger, metric=self._metric, width=_LOG_WIDTH, rows=rows))
 
     def event(self, event: Event, /) -> None:
         """Say how a trial ended."""
@@ -199,4 +212,4 @@ def choose_display(ledger: Ledger, *, metric: str, trials: int, title: str, quie
         return Silent()
     if sys.stderr.isatty():
         return LiveTable(ledger, metric=metric, trials=trials, title=title)
-    return TrialLines(ledger, metric=metric, trials=trials)
+    return TrialLines(ledger, metric=metric, trials=trials, title=title)

@@ -220,11 +220,14 @@ def test_running_trials_are_shown_however_bad(bench: MakeBench) -> None:
 
 def test_lines_say_how_each_trial_ended(bench: MakeBench, capsys: pytest.CaptureFixture[str]) -> None:
     live = bench(trials=2)
-    lines = TrialLines(live.ledger, metric="val_accuracy", trials=2)
-    live.conductor._listeners += (lines.event,)
-    live.run_trial(0.25)
-    live.run_trial(math.nan)
-    first, second = capsys.readouterr().err.splitlines()
+    with TrialLines(live.ledger, metric="val_accuracy", trials=2, title="digits") as lines:
+        live.conductor._listeners += (lines.event,)
+        live.run_trial(0.25)
+        live.run_trial(math.nan)
+    title, first, second, *table = capsys.readouterr().err.splitlines()
+    assert title == "digits: 2 trials"
+    assert len(table) == 2 + 4
+    assert all(len(line) <= 100 for line in table)
     assert first.startswith(
         "[1/2] trial 0 finished after epoch 1  val_accuracy 0.25  best 0.25 (trial 0)  lr="
     )
