@@ -189,7 +189,7 @@ def _v2(name: str) -> Any:
     try:
         from torchvision.transforms import v2
     except ImportError as error:
-        problem = Problem("", f"{name} needs torchvision ({error}): pip install nnray[vision]")
+        problem = Problem("", f"{name} needs torchvision ({error}): pip install torchvision")
         raise ConfigError("data.augment", [problem]) from error
     return v2
 

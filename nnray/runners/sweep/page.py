@@ -1,11 +1,7 @@
-"""Plots of a sweep as one HTML page, interactive, that needs no network.
-
-It needs plotly, which is optional; without it there are the PNG files alone.
-"""
+"""Plots of a sweep as one HTML page, interactive, that needs no network."""
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +15,14 @@ _HEAD = "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{titl
 
 
 def write_page(path: Path, study: optuna.Study, *, metric: str) -> Path | None:
-    """Write the page; None where plotly is not installed, or there is nothing to see.
+    """Write the page; None where there is nothing to see.
 
     Args:
         path: Where to.
         study: With finished trials only.
         metric: What was searched for.
     """
-    if importlib.util.find_spec("plotly") is None or not study.get_trials(deepcopy=False):
+    if not study.get_trials(deepcopy=False):
         return None
     title = f"<h1>{study.study_name}</h1>"
     parts = [_HEAD.format(title=study.study_name), title, *_figures(study, metric), "</body></html>"]
