@@ -58,7 +58,7 @@ def download(source: str, *, root: Path) -> str:
             _fetch(source, Path(aside))
             _move_in(Path(aside), root)
     except ImportError as error:
-        return f"torchvision is not installed ({error}): pip install torchvision"
+        return f"torchvision is not installed, which nnray depends on ({error})"
     except (OSError, RuntimeError, EOFError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
