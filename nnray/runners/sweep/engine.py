@@ -26,7 +26,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
@@ -181,7 +180,7 @@ class _Judge(FIFOScheduler):
         return TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        self._conductor.fail(_number(trial.config), _why(trial.get_error()))
+        self._conductor.fail(_number(trial.config), _why(trial))
 
     def _is_over(self, number: int, outcome: Epoch | Failure | Resting) -> bool:
         match outcome:
@@ -233,14 +232,16 @@ def _placement(each: Resources) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{name: amount for name, amount in bundle.items() if amount}])
 
 
-def _why(error: BaseException | None) -> str:
-    """Why Tune lost a trial, in one line."""
-    if isinstance(error, OutOfMemoryError):
-        return "OutOfMemoryError: its worker was ended because the machine ran out of memory"
-    if isinstance(error, RayActorError):
+def _why(trial: TuneTrial) -> str:
+    """Why Tune lost a trial, in one line; Tune itself keeps no more than the text of the error."""
+    path = Path(trial.error_file) if trial.error_file else None
+    text = path.read_text() if path is not None and path.exists() else ""
+    if "OutOfMemory" in text or "low on memory" in text:
+        return "OutOfMemory: its worker was ended because the machine was running out of memory"
+    if "actor died" in text.lower() or "ActorDied" in text:
         return "WorkerDied: its process ended unexpectedly: it was killed, crashed, or ran out of memory"
-    first = str(error).strip().splitlines() if isinstance(error, RayError) else [str(error)]
-    return f"{type(error).__name__}: {first[-1] if first else ''}"[:500]
+    lines = [line for line in text.splitlines() if line.strip()]
+    return f"WorkerLost: {lines[-1] if lines else 'Ray does not say why'}"[:500]
 
 
 @contextlib.contextmanager

@@ -46,7 +46,8 @@ def enqueue(study: Study, experiment: Experiment) -> None:
     if own:
         study.first(own)
     for point in config.points:
-        study.first(point)
+        if point != own:
+            study.first(point)
 
 
 def _config(experiment: Experiment) -> SweepConfig:
@@ -96,9 +97,8 @@ class Sweep:
         config = self._config
         prepare_process(self._experiment)
         self._splits = load_data(self._experiment)
-        concurrency = config.concurrency or min(
-            config.trials, self._each.how_often(self._cluster.resources())
-        )
+        room = self._each.how_often(self._cluster.resources())
+        concurrency = config.concurrency or min(config.trials, room)
         self._start_run()
         with self._marked():
             tools = self._tools()

@@ -95,7 +95,7 @@ class Study:
 
     def first(self, params: Mapping[str, Any]) -> None:
         """Have these values tried before all others that are not in the queue yet."""
-        self.inner.enqueue_trial(self.space.encode(params), skip_if_exists=True)
+        self.inner.enqueue_trial(self.space.encode(params))
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Take note of the metric after an epoch."""
