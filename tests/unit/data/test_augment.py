@@ -203,7 +203,7 @@ def test_what_does_not_fit_the_data_is_told(name: str, shape: Any, kwargs: Any, 
 
 def test_torchvision_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.transforms", None)
-    with pytest.raises(ConfigError, match=r"mixup needs torchvision.*nnray\[vision\]"):
+    with pytest.raises(ConfigError, match=r"mixup needs torchvision.*pip install torchvision"):
         augment.mixup(INFO)
 
 
