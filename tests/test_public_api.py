@@ -237,7 +237,13 @@ def test_lines_of_code_leave_out_blanks_comments_and_docstrings() -> None:
 
 
 def test_nothing_is_left_undone() -> None:
-    words = ("TO" + "DO", "FIX" + "ME", "pytest.mark." + "skip(", "pytest." + "skip(", "pytest.mark." + "xfail")
+    words = (
+        "TO" + "DO",
+        "FIX" + "ME",
+        "pytest.mark." + "skip(",
+        "pytest." + "skip(",
+        "pytest.mark." + "xfail",
+    )
     found = [
         f"{relative(path)}: {word}"
         for path in TEXTS
