@@ -124,4 +124,4 @@ class Sqlite:
     def alias(self, name: str, alias: str) -> tuple[str, int]:
         client = self._client()
         version = client.get_model_version_by_alias(name, alias)
-        return version.source, len(client.search_model_versions(f"name = '{name}'"))
+        return f"models:/{version.model_id}", len(client.search_model_versions(f"name = '{name}'"))
