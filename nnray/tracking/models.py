@@ -108,11 +108,14 @@ def _new_version(client: MlflowClient, run_id: str, name: str, model: LoggedMode
 
 
 def _source(client: MlflowClient, model: LoggedModel) -> str:
-    """Where a version's files are: by the model's id on a server, by its folder in a data base.
+    """Where a version's files are: by the model's id, which the pages link to, where it can be.
 
-    A data base's registry looks an id up in MLflow's global store, which need not be this one.
+    A data base's registry looks an id up in MLflow's global store; where that is not this one, the
+    model's folder is given.
     """
-    if client.tracking_uri.startswith("http"):
+    import mlflow
+
+    if client.tracking_uri.startswith("http") or client.tracking_uri == mlflow.get_tracking_uri():
         return f"models:/{model.model_id}"
     return str(model.artifact_location)
 

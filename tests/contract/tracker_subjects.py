@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from nnray.tracking import MemoryTracker, MlflowTracker, Tracker
+from nnray.tracking.models import MODEL_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +125,4 @@ class Sqlite:
     def alias(self, name: str, alias: str) -> tuple[str, int]:
         client = self._client()
         version = client.get_model_version_by_alias(name, alias)
-        return f"models:/{version.model_id}", len(client.search_model_versions(f"name = '{name}'"))
+        return f"models:/{version.tags[MODEL_TAG]}", len(client.search_model_versions(f"name = '{name}'"))
