@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from nnray.runners.cores import available_cores
 
 _SOCKET_ROOM = 40
 """Longest name of a temporary folder in which Ray's sockets still have names that are short enough."""
+_KNOCK_S = 5.0
 _STORE_BYTES = 256 * 2**20
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -80,7 +82,7 @@ class Cluster:
 
     def __init__(self, needs: Resources, *, advice: str) -> None:
         self._needs, self._advice = needs, advice
-        self._address = os.environ.get("RAY_ADDRESS")
+        self._address = _address()
         self._ready, self._done = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._folder: Path | None = None
@@ -149,6 +151,7 @@ class Cluster:
         self._is_ours = True
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is not None:
+            _knock(self._address)
             ray.init(address=self._address, **common)
             return
         self._folder = _short_folder()
@@ -181,6 +184,19 @@ def too_much(asked: Resources, has: Resources, *, where: str, advice: str) -> st
 
 def _counted(number: float, what: str) -> str:
     return f"{number:g} {what}{'' if number == 1 else 's'}"
+
+
+def _address() -> str | None:
+    """Of the cluster to use; None for one of our own."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    return None if address in ("", "local") else address
+
+
+def _knock(address: str) -> None:
+    """See whether anyone is there: Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
 
 
 def _is_connected() -> bool:
