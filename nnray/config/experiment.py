@@ -81,7 +81,7 @@ class Experiment(Section):
             made = handler(values)
         except ValidationError as error:
             found = to_problems(error, cls)
-            raise ConfigError("experiment", [*found, *space_problems(cls, values, search)]) from None
-        if found := space_problems(cls, made, search):
+            raise ConfigError("experiment", [*found, *space_problems(cls, values, search=search)]) from None
+        if found := space_problems(cls, made, search=search):
             raise ConfigError("experiment", found)
         return made

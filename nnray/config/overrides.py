@@ -99,7 +99,7 @@ def _rename(
     section = section_of(hint) or Component
     own = {key: tree[key] for key in tree if key != "name" and key in hints_of(section)}
     keys = {key: tree[key] for key in tree if key not in own}
-    return {**registry.renamed(kind, keys, name, search=search), **own}
+    return {**registry.renamed(kind, keys, name=name, search=search), **own}
 
 
 def _default(hint: Any, key: str) -> Any:

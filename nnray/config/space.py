@@ -29,7 +29,7 @@ class NoField(Exception):
     """A path that names no field; the message says what there is instead."""
 
 
-def space_problems(experiment: type[BaseModel], values: Any, search: Sequence[str]) -> list[Problem]:
+def space_problems(experiment: type[BaseModel], values: Any, *, search: Sequence[str]) -> list[Problem]:
     """All that is wrong with the paths, ranges and points of an experiment's sweep.
 
     Args:
@@ -135,7 +135,7 @@ class _Fields:
     def _name_problem(self, kind: str, value: Any, keys: Mapping[str, Any]) -> str | None:
         if not isinstance(value, str):
             return f"must be the name of {registry.a(kind)} (got {registry.shown(value)})"
-        renamed = registry.renamed(kind, keys, value, search=self.search)
+        renamed = registry.renamed(kind, keys, name=value, search=self.search)
         found = registry.problems(kind, renamed, search=self.search)
         return "; ".join(f"with {value!r}, {problem}" for problem in found) or None
 

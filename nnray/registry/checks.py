@@ -32,7 +32,7 @@ _MOST = 100
 
 
 def renamed(
-    kind: str, component: Mapping[str, Any], name: str, *, search: Sequence[str] = ()
+    kind: str, component: Mapping[str, Any], *, name: str, search: Sequence[str] = ()
 ) -> dict[str, Any]:
     """A component with another name, and those of its keys that mean something under it.
 
@@ -46,8 +46,8 @@ def renamed(
         search: Further folders to find user code in.
     """
     try:
-        old = read(kind, str(component.get("name")), search).parameters
-        new = read(kind, name, search).parameters
+        old = read(kind, str(component.get("name")), search=search).parameters
+        new = read(kind, name, search=search).parameters
     except Unreadable:
         return {**component, "name": name}
     idle = {
@@ -95,7 +95,7 @@ def check(
     if not isinstance(name, str):
         return {}, [Problem(_join(path, "name"), f"must be the name of {a(kind)} (got {shown(name)})")]
     try:
-        known = read(kind, name, search)
+        known = read(kind, name, search=search)
     except Unreadable as error:
         return {}, [Problem(_join(path, "name"), str(error))]
     given = {key: value for key, value in component.items() if key != "name"}

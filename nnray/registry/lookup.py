@@ -52,12 +52,12 @@ def signature(kind: str, name: str, *, search: Sequence[str] = ()) -> Signature:
         ConfigError: There is no such plug-in; the message says what there is, or where it looked.
     """
     try:
-        return read(kind, name, search)
+        return read(kind, name, search=search)
     except Unreadable as error:
         raise ConfigError(f"{kind} {shown(name)}", [Problem("", str(error))]) from None
 
 
-def read(kind: str, name: str, search: Sequence[str]) -> Signature:
+def read(kind: str, name: str, *, search: Sequence[str]) -> Signature:
     """As `signature`, for use within the registry.
 
     Raises:

@@ -111,7 +111,7 @@ class _Training:
         self.tracker.log_artifact(self.run, self.folder.path / "config.yaml")
         self.tracker.log_dataset(self.run, splits.info, "training", num_examples=len(splits.train))
         records = self._train()
-        model, epoch = chosen_model(self.experiment, self.folder.path, splits)
+        model, epoch = chosen_model(self.experiment, self.folder.path, splits=splits)
         metrics = dict(records[epoch - 1].report.metrics) | self._test(model, splits)
         uri = self._log_model(model, splits, metrics, epoch)
         return RunResult(
@@ -145,7 +145,7 @@ class _Training:
     def _test(self, model: nn.Module, splits: DataSplits) -> dict[str, float]:
         """The test metrics; those of an earlier process where it got so far."""
         if "test" not in self.folder.record:
-            measured = test(self.experiment, model, splits)
+            measured = test(self.experiment, model, splits=splits)
             self.folder.update(test=measured, test_time_ms=time.time_ns() // 1_000_000)
         record = self.folder.record
         metrics: dict[str, float] = record["test"]

@@ -145,7 +145,7 @@ def _restore(built: Assembly, checkpoints: Path, on_skipped: Callable[[str], Non
             on_skipped(problem)
 
 
-def chosen_model(experiment: Experiment, folder: Path, splits: DataSplits) -> tuple[nn.Module, int]:
+def chosen_model(experiment: Experiment, folder: Path, *, splits: DataSplits) -> tuple[nn.Module, int]:
     """The model that a run in ``folder`` came to, on the CPU, and the epoch it is of.
 
     It is the best epoch's, or the last one's with ``training.select: last``; with
@@ -175,7 +175,7 @@ def _weights(saved: dict[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in saved["average"].items() if k.startswith(prefix)}
 
 
-def test(experiment: Experiment, model: nn.Module, splits: DataSplits) -> dict[str, float]:
+def test(experiment: Experiment, model: nn.Module, *, splits: DataSplits) -> dict[str, float]:
     """Measure a model on the test split: once, after all choices are made.
 
     Returns:

@@ -191,12 +191,12 @@ class MlflowStore:
         from nnray.tracking.models import log_model
 
         held, rows = self._models.get(entry.body["folder"]), self._rows.get(run_id, {})
-        return log_model(client, run_id, entry, held=held, rows=rows)
+        return log_model(client, run_id, entry=entry, held=held, rows=rows)
 
     def _register(self, client: MlflowClient, run_id: str, entry: Entry) -> str:
         from nnray.tracking.models import register
 
-        return register(client, run_id, entry)
+        return register(client, run_id, entry=entry)
 
     def _end(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
         client.set_terminated(run_id, entry.body["status"], end_time=entry.body["time_ms"])

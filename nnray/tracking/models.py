@@ -38,8 +38,8 @@ VERSIONS_TAG = "mlflow.modelVersions"
 def log_model(
     client: MlflowClient,
     run_id: str,
-    entry: Entry,
     *,
+    entry: Entry,
     held: HeldModel | None,
     rows: Mapping[str, Sequence[Metric]],
 ) -> ModelRecord:
@@ -56,7 +56,7 @@ def log_model(
         Refused: The model is neither there nor held, or can't be written.
     """
     body = entry.body
-    found = find_model(client, run_id, body["name"], body["step"])
+    found = find_model(client, run_id, name=body["name"], step=body["step"])
     if found is None or found.status != "READY":
         if held is None:
             raise Refused("its weights went with the process that had them; resume the run to log it again")
@@ -65,7 +65,7 @@ def log_model(
     return ModelRecord(f"models:/{found.model_id}", found.model_id, found.tags.get(SHA_TAG, ""))
 
 
-def find_model(client: MlflowClient, run_id: str, name: str, step: int | None) -> LoggedModel | None:
+def find_model(client: MlflowClient, run_id: str, *, name: str, step: int | None) -> LoggedModel | None:
     """The logged model of a run by name and step; the one of the highest step if that is left out."""
     experiment_id = client.get_run(run_id).info.experiment_id
     where = f"source_run_id = '{run_id}' AND name = '{name}'"
@@ -76,10 +76,10 @@ def find_model(client: MlflowClient, run_id: str, name: str, step: int | None) -
     return steps.get(max(steps, default=0) if step is None else step)
 
 
-def register(client: MlflowClient, run_id: str, entry: Entry) -> str:
+def register(client: MlflowClient, run_id: str, *, entry: Entry) -> str:
     """Register a run's model and point the alias at it; once, however often it is asked for."""
     body = entry.body
-    model = find_model(client, run_id, body["model"], body["step"])
+    model = find_model(client, run_id, name=body["model"], step=body["step"])
     if model is None:
         raise Refused(f"no model {body['model']!r} to register; log it first")
     name = clean_name(body["name"]).replace("/", "_").replace(":", "_")
@@ -120,7 +120,7 @@ def _source(client: MlflowClient, model: LoggedModel) -> str:
     return str(model.artifact_location)
 
 
-def save_model(module: nn.Module, example: NDArray[np.float32], folder: Path, model: Model) -> None:
+def save_model(module: nn.Module, example: NDArray[np.float32], *, folder: Path, model: Model) -> None:
     """Write a module as an MLflow model: pt2, signature, input example, pinned requirements.
 
     Raises:
@@ -205,7 +205,7 @@ def _write(
         model_id=found.model_id,
     )
     try:
-        save_model(module, held.example, folder, described)
+        save_model(module, held.example, folder=folder, model=described)
     except IncompatibleModel as error:
         client.finalize_logged_model(found.model_id, "FAILED")
         raise Refused(str(error)) from error

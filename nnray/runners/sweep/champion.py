@@ -79,7 +79,7 @@ class Candidate:
         if not path.exists():
             raise RunError(f"the model of trial {self.trial.number} is lost: {path} is not there")
         splits, data = load_data(self.experiment), path.read_bytes()
-        module = restore(self.experiment, splits, data)
+        module = restore(self.experiment, splits, data=data)
         metrics = dict(self.trial.metrics) | self._test(module, splits)
         self.tracker.register(self.trial.run, self.experiment.registered_name, step=self.trial.chosen)
         text = f"the model of trial {self.trial.number} at epoch {self.trial.chosen}, taken as it is"
@@ -94,7 +94,7 @@ class Candidate:
         for record in train_epochs(assemble(self.experiment, splits), folder):
             self.tracker.log_metrics(self.run, metric_rows(record))
             records.append(record)
-        module, epoch = chosen_model(self.experiment, folder, splits)
+        module, epoch = chosen_model(self.experiment, folder, splits=splits)
         metrics = dict(records[epoch - 1].report.metrics) | self._test(module, splits)
         sha256 = weights_sha256(module)
         uri = self._log(module, metrics, epoch, sha256)
@@ -104,7 +104,7 @@ class Candidate:
     def _test(self, module: nn.Module, splits: DataSplits) -> dict[str, float]:
         """The test metrics; those of an earlier process where it got so far."""
         if "test" not in self.folder.record:
-            measured = test(self.experiment, module, splits)
+            measured = test(self.experiment, module, splits=splits)
             self.folder.update(test=measured, test_time_ms=time.time_ns() // 1_000_000)
         record = self.folder.record
         metrics: dict[str, float] = record["test"]

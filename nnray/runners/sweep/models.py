@@ -103,12 +103,12 @@ class Models:
         weights = wait()
         if weights is None:
             return None
-        keep(self._folder, trial.number, weights)
+        keep(self._folder, trial.number, weights=weights)
         sha256 = hashlib.sha256(weights.data).hexdigest()
         experiment = with_overrides(self._experiment, trial.params)
         logged = self._tracker.log_model(
             trial.run,
-            module=restore(experiment, self._splits, weights.data),
+            module=restore(experiment, self._splits, data=weights.data),
             example=self._example,
             step=weights.epoch,
             sha256=sha256,
@@ -123,7 +123,7 @@ def _stored(future: Future[tuple[Future[ModelRecord], str] | None]) -> bool:
     return made is None or made[0].done()
 
 
-def keep(folder: Path, number: int, weights: Weights) -> None:
+def keep(folder: Path, number: int, *, weights: Weights) -> None:
     """Have a trial's model on this machine too, where its worker wrote it on another."""
     path = model_file(folder, number)
     if not path.exists():
@@ -136,7 +136,7 @@ def model_file(folder: Path, number: int) -> Path:
     return trial_folder(folder, number) / "model.safetensors"
 
 
-def restore(experiment: Experiment, splits: DataSplits, data: bytes) -> nn.Module:
+def restore(experiment: Experiment, splits: DataSplits, *, data: bytes) -> nn.Module:
     """A model from the bytes of its weights."""
     model = build_model(experiment, splits.info)
     model.load_state_dict(load_safetensors(data))

@@ -59,7 +59,7 @@ class Outcome:
         best = self._best()
         experiment = with_overrides(self.experiment, best.params)
         best_file = self._write_best(experiment)
-        summary = summarize(self.experiment, self.ledger, self.study, best)
+        summary = summarize(self.experiment, self.ledger, study=self.study, best=best)
         self._draw(summary)
         champion = self._crown(experiment, summary)
         return SweepResult(

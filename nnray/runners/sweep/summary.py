@@ -86,7 +86,7 @@ class Summary:
             yield f"failed      {count} x {reason}"
 
 
-def summarize(experiment: Experiment, ledger: Ledger, study: Study, best: Trial) -> Summary:
+def summarize(experiment: Experiment, ledger: Ledger, *, study: Study, best: Trial) -> Summary:
     """Look back on a sweep that has a best trial."""
     config = experiment.sweep
     assert config is not None

@@ -42,5 +42,5 @@ class TorchTrainer:
 
     def weights(self, experiment: Experiment, data: DataSplits, folder: Path) -> TrialWeights:
         """The chosen epoch's model."""
-        model, epoch = chosen_model(experiment, folder, data)
+        model, epoch = chosen_model(experiment, folder, splits=data)
         return TrialWeights(epoch, weights_safetensors(model))

@@ -96,7 +96,9 @@ def test_the_summary_names_all_that_matters(bench: MakeBench) -> None:
     live = filled(bench)
     best = live.ledger.best
     assert best is not None
-    text = "\n".join(summarize(make_experiment(space=SPACE), live.ledger, live.study, best).lines())
+    text = "\n".join(
+        summarize(make_experiment(space=SPACE), live.ledger, study=live.study, best=best).lines()
+    )
     for word in ("24 trials: ", " pruned", "1 failed", f"trial {best.number}", "importance", "saved", "1 x "):
         assert word in text
 

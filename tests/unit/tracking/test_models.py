@@ -149,7 +149,7 @@ def test_a_module_that_fails_or_freezes_its_batch_is_named(module: nn.Module, tm
     from mlflow.models import Model
 
     with pytest.raises(IncompatibleModel, match=f"{type(module).__name__}: .*\n.*forward"):
-        save_model(module.eval(), EXAMPLE, tmp_path / "model", Model())
+        save_model(module.eval(), EXAMPLE, folder=tmp_path / "model", model=Model())
 
 
 def test_a_full_disk_is_not_the_modules_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_a_full_disk_is_not_the_modules_fault(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("torch.export.save", full)
     with pytest.raises(OSError, match="can't write the model"):
-        save_model(net().eval(), EXAMPLE, tmp_path / "model", Model())
+        save_model(net().eval(), EXAMPLE, folder=tmp_path / "model", model=Model())
 
 
 def test_a_compiled_or_training_module_is_logged_as_the_plain_one(tracker: MlflowTracker) -> None:
