@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     )
     from nnray.runners.results import RunResult
     from nnray.runners.sweep import SweepResult
+
+# Read when torch is first loaded. Threads that spin while they wait are a little faster on an idle
+# machine, and many times slower as soon as anything else runs on it: the next trial, say.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

@@ -31,6 +31,10 @@ from nnray.training.weights import weights_sha256
 _PATIENCE_S = 60.0
 """How long the end of a run waits for the store before it goes on without it."""
 
+_SETTLE_S = 10.0
+"""How long training waits for the tracker to settle. Importing MLflow in its thread takes seconds of
+Python's lock, and each of a step's many calls into torch would wait for that lock."""
+
 
 def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, display: Display) -> RunResult:
     """Train an experiment in its folder, or go on where an earlier process left off.
@@ -110,6 +114,7 @@ class _Training:
         splits = self.built.splits
         self.tracker.log_artifact(self.run, self.folder.path / "config.yaml")
         self.tracker.log_dataset(self.run, splits.info, "training", num_examples=len(splits.train))
+        self.tracker.flush(_SETTLE_S)
         records = self._train()
         model, epoch = chosen_model(self.experiment, self.folder.path, splits=splits)
         metrics = dict(records[epoch - 1].report.metrics) | self._test(model, splits)
