@@ -134,6 +134,7 @@ class _Proposals(Searcher):
     def __init__(self, conductor: Conductor, concurrency: int) -> None:
         super().__init__(metric=None, mode=None)
         self._conductor, self._concurrency = conductor, concurrency
+        self._out: set[str] = set()
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Have the limiter around this one leave the counting to ``suggest``."""
@@ -142,17 +143,19 @@ class _Proposals(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self._conductor.is_exhausted:
             return Searcher.FINISHED
-        if len(self._conductor.ledger.running) >= self._concurrency:
+        if len(self._out) >= self._concurrency:
             return None
         proposal = self._conductor.propose()
         if proposal is None:
             return Searcher.FINISHED
+        self._out.add(trial_id)
         return {"trial": proposal.number, "params": json.dumps(dict(proposal.params))}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: the judge has seen it."""
+        """A worker is free; one that is held back still counts as taken."""
+        self._out.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal has it."""
