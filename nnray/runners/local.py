@@ -25,7 +25,7 @@ from nnray.runners.folder import RunFolder
 from nnray.runners.results import RunResult
 from nnray.runners.training import EpochRecord, chosen_model, prepare_process, test, train_epochs
 from nnray.tracking import MetricRow, Tracker
-from nnray.tracking.tags import run_tags
+from nnray.tracking.tags import environment, run_tags
 from nnray.training.weights import weights_sha256
 
 _PATIENCE_S = 60.0
@@ -113,6 +113,7 @@ class _Training:
         began, before = time.perf_counter(), self.folder.record.get("seconds", 0.0)
         splits = self.built.splits
         self.tracker.log_artifact(self.run, self.folder.path / "config.yaml")
+        self.tracker.log_text(self.run, environment(), "environment.txt")
         self.tracker.log_dataset(self.run, splits.info, "training", num_examples=len(splits.train))
         self.tracker.flush(_SETTLE_S)
         records = self._train()

@@ -34,6 +34,13 @@ def run_tags(seed: int, *, folder: Path | None = None) -> dict[str, str]:
     }
 
 
+def environment() -> str:
+    """Every installed package with its version, a line each, as ``pip install -r`` reads it."""
+    packages = {(d.metadata["Name"] or "", d.version) for d in importlib.metadata.distributions()}
+    lines = sorted(f"{name}=={version}" for name, version in packages if name)
+    return "".join(f"{line}\n" for line in lines)
+
+
 def git_tags(folder: Path) -> dict[str, str]:
     """Commit, branch, and whether tracked files differ from it; empty outside a repository."""
     command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]

@@ -74,6 +74,7 @@ class Outcome:
             params=best.params,
             best_value=best.value,
             trials=summary.counts,
+            epochs=sum(trial.epoch for trial in self.ledger.trials.values()),
             best_file=best_file,
             champion=champion.text,
             text="\n".join(summary.lines()),

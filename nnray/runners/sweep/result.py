@@ -27,6 +27,7 @@ class SweepResult:
         params: What the sweep set in it, by dotted path.
         best_value: The metric of the best trial.
         trials: Number of trials by state.
+        epochs: Epochs trained, all trials added up.
         best_file: The best experiment as a file.
         champion: Which model it is, in words.
         text: The summary.
@@ -44,6 +45,7 @@ class SweepResult:
     params: Mapping[str, Any]
     best_value: float
     trials: Mapping[str, int]
+    epochs: int
     best_file: Path
     champion: str
     text: str

@@ -31,7 +31,7 @@ from nnray.runners.sweep.trial import WorkerSpec
 from nnray.runners.training import prepare_process
 from nnray.seeding import derive
 from nnray.tracking import Tracker
-from nnray.tracking.tags import run_tags
+from nnray.tracking.tags import environment, run_tags
 
 _PATIENCE_S = 60.0
 """How long the end of a sweep waits for the store, a model each, before it goes on without."""
@@ -120,6 +120,7 @@ class Sweep:
         )
         self._folder.update(tracking_uri=self._tracker.uri, status="running")
         self._tracker.log_artifact(self._run, self._folder.path / "config.yaml")
+        self._tracker.log_text(self._run, environment(), "environment.txt")
         self._tracker.log_dataset(self._run, splits.info, "training", num_examples=len(splits.train))
 
     def _tools(self) -> _Tools:

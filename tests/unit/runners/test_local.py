@@ -57,6 +57,7 @@ def test_everything_is_recorded(make_run: MakeRun, tracker: MemoryTracker) -> No
     assert [step for step, _ in recorded.history("val_accuracy")] == [1, 2, 3, 4]
     assert recorded.history("test_accuracy") == [(0, result.metrics["test_accuracy"])]
     assert "config.yaml" in recorded.files
+    assert b"\ntorch==" in recorded.files["environment.txt"]
     assert recorded.datasets[0]["name"] == "digits"
     assert list(recorded.models) == [("model", result.epoch)]
     assert tracker.registered["digits"]["champion"]

@@ -130,6 +130,7 @@ def test_the_result_goes_through_json_and_back(bench: MakeBench, tmp_path: Path)
         params=best.params,
         best_value=best.value,
         trials={"finished": 3},
+        epochs=9,
         best_file=path,
         champion="the model of trial 1",
         text="3 trials",
