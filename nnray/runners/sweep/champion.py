@@ -7,7 +7,6 @@ reads that split.
 from __future__ import annotations
 
 import hashlib
-import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 
@@ -20,14 +19,12 @@ from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.errors import RunError, TrackingError
 from nnray.runners.folder import RunFolder
-from nnray.runners.local import metric_rows
+from nnray.runners.recording import PATIENCE_S, metric_rows, test_once
 from nnray.runners.sweep.ledger import Trial
 from nnray.runners.sweep.models import model_file, restore
-from nnray.runners.training import chosen_model, test, train_epochs
-from nnray.tracking import MetricRow, Tracker
+from nnray.runners.training import chosen_model, train_epochs
+from nnray.tracking import Tracker
 from nnray.training.weights import weights_sha256
-
-_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +99,7 @@ class Candidate:
         return Champion(module, metrics, sha256, uri, text)
 
     def _test(self, module: nn.Module, splits: DataSplits) -> dict[str, float]:
-        """The test metrics; those of an earlier process where it got so far."""
-        if "test" not in self.folder.record:
-            measured = test(self.experiment, module, splits=splits)
-            self.folder.update(test=measured, test_time_ms=time.time_ns() // 1_000_000)
-        record = self.folder.record
-        metrics: dict[str, float] = record["test"]
-        rows = [MetricRow(name, value, 0, record["test_time_ms"]) for name, value in metrics.items()]
+        metrics, rows = test_once(self.experiment, module, splits=splits, folder=self.folder)
         self.tracker.log_metrics(self.run, rows)
         return metrics
 
@@ -118,6 +109,6 @@ class Candidate:
         )
         self.tracker.register(self.run, self.experiment.registered_name, step=epoch)
         try:
-            return logged.result(_PATIENCE_S).uri
+            return logged.result(PATIENCE_S).uri
         except (FutureTimeoutError, TrackingError):
             return ""

@@ -13,6 +13,7 @@ from nnray.config import Experiment, SweepConfig, dump, with_overrides
 from nnray.durable import write_bytes
 from nnray.errors import RunError
 from nnray.runners.folder import RunFolder
+from nnray.runners.recording import PATIENCE_S
 from nnray.runners.sweep.champion import Candidate, Champion
 from nnray.runners.sweep.ledger import Ledger, Trial
 from nnray.runners.sweep.page import write_page
@@ -22,8 +23,6 @@ from nnray.runners.sweep.study import Study
 from nnray.runners.sweep.summary import Summary, failures, summarize
 from nnray.runners.training import prepare_process
 from nnray.tracking import Tracker
-
-_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Outcome:
         self._draw(summary)
         champion = self._crown(experiment, summary)
         return SweepResult(
-            run_id=self.tracker.run_id(self.run, _PATIENCE_S) or "",
+            run_id=self.tracker.run_id(self.run, PATIENCE_S) or "",
             verb="sweep",
             seconds=round(time.time() - self.folder.record["created"], 3),
             metrics=champion.metrics,

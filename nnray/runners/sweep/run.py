@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +13,7 @@ from nnray.config import Experiment, SweepConfig, flatten
 from nnray.registry import build
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.folder import RunFolder
-from nnray.runners.local import input_example
+from nnray.runners.recording import PATIENCE_S, input_example, marked, record_inputs, settle
 from nnray.runners.sweep.conductor import Conductor, mode
 from nnray.runners.sweep.engine import Engine, Stopped
 from nnray.runners.sweep.interrupts import interrupts
@@ -31,12 +29,10 @@ from nnray.runners.sweep.trial import WorkerSpec
 from nnray.runners.training import prepare_process
 from nnray.seeding import derive
 from nnray.tracking import Tracker
-from nnray.tracking.tags import environment, run_tags
+from nnray.tracking.tags import run_tags
 
-_PATIENCE_S = 60.0
-"""How long the end of a sweep waits for the store, a model each, before it goes on without."""
 _HURRY_S = 5.0
-"""The same after Ctrl-C."""
+"""How long the end of a sweep waits for each model after Ctrl-C; else it has ``PATIENCE_S``."""
 
 
 def enqueue(study: Study, experiment: Experiment) -> None:
@@ -100,15 +96,14 @@ class Sweep:
         room = self._each.how_often(self._cluster.resources())
         concurrency = config.concurrency or min(config.trials, room)
         self._start_run()
-        with self._marked():
+        with marked(self._folder, self._tracker, run=self._run):
             tools = self._tools()
             with tools.display:
                 self._search(tools, concurrency)
             self._cluster.release()
             result = self._result(tools)
+            settle(self._tracker, tools.display, run=self._run)
             self._folder.finish(result.to_dict())
-        self._tracker.end_run(self._run)
-        self._warn_unsent(tools.display)
         return result
 
     def _start_run(self) -> None:
@@ -119,9 +114,7 @@ class Sweep:
             name=name, verb="sweep", key=name, params=flatten(self._experiment), tags=self._tags
         )
         self._folder.update(tracking_uri=self._tracker.uri, status="running")
-        self._tracker.log_artifact(self._run, self._folder.path / "config.yaml")
-        self._tracker.log_text(self._run, environment(), "environment.txt")
-        self._tracker.log_dataset(self._run, splits.info, "training", num_examples=len(splits.train))
+        record_inputs(self._folder, self._tracker, run=self._run, splits=splits)
 
     def _tools(self) -> _Tools:
         config, folder, ledger = self._config, self._folder.path, Ledger(self._mode)
@@ -177,7 +170,7 @@ class Sweep:
                 engine.run()
             except Stopped as stopped:
                 conductor.interrupt(str(stopped))
-            for logged in models.finish(_HURRY_S if interrupted.is_set() else _PATIENCE_S):
+            for logged in models.finish(_HURRY_S if interrupted.is_set() else PATIENCE_S):
                 self._note_model(tools, logged)
             if interrupted.is_set():
                 raise KeyboardInterrupt
@@ -213,24 +206,3 @@ class Sweep:
             example=self._example,
         )
         return outcome.result()
-
-    def _warn_unsent(self, display: SweepDisplay) -> None:
-        unsent = self._tracker.flush(_PATIENCE_S)
-        if unsent:
-            why = "; ".join(self._tracker.problems()) or "it is slow"
-            display.note(f"warning: {unsent} records did not reach the tracking store: {why}")
-
-    @contextmanager
-    def _marked(self) -> Iterator[None]:
-        """Say in the folder and in the store how it ended, where it did not end well."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self._folder.update(status="interrupted")
-            self._tracker.end_run(self._run, "KILLED")
-            raise
-        except Exception as error:
-            self._folder.update(status="failed", error=str(error))
-            self._tracker.set_tags(self._run, {"nnray.error": f"{type(error).__name__}: {error}"})
-            self._tracker.end_run(self._run, "FAILED")
-            raise

@@ -109,9 +109,26 @@ def test_a_run_killed_at_any_stage_goes_on_to_the_same_end(
     assert len(keys) == len(set(keys))
 
 
+@pytest.mark.parametrize("moment", ["log_model", "register", "end_run", "flush", "finish"])
+def test_a_run_killed_after_its_last_epoch_ends_as_if_it_had_not_been(
+    make_run: MakeRun, tracker: MemoryTracker, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    whole, cut = make_run(), make_run()
+    expected = _train(whole, tracker)
+    with monkeypatch.context() as patch:
+        _kill(patch, moment, 2 if moment == "flush" else 1)
+        with pytest.raises(Killed):
+            _train(cut, tracker)
+    resumed = _train(cut, tracker)
+    assert resumed.model_sha256 == expected.model_sha256
+    assert _rows(tracker, cut) == _rows(tracker, whole)
+    assert tracker.runs[cut.name].status == "FINISHED"
+    assert len(tracker.runs[cut.name].models) == 1
+
+
 def _kill(patch: pytest.MonkeyPatch, moment: str, at: int) -> None:
     calls = 0
-    owner: Any = {"record": History, "save": checkpoint, "log_metrics": MemoryTracker}[moment]
+    owner: Any = {"record": History, "save": checkpoint, "finish": RunFolder}.get(moment, MemoryTracker)
     original = getattr(owner, moment)
 
     def counted(*args: Any, **kwargs: Any) -> Any:

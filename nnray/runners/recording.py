@@ -1,0 +1,91 @@
+"""What all runs that are recorded have in common, whoever trains them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nnray.config import Experiment
+from nnray.data.splits import DataSplits
+from nnray.runners.folder import RunFolder
+from nnray.runners.training import EpochRecord, test
+from nnray.tracking import MetricRow, Tracker
+from nnray.tracking.tags import environment
+
+PATIENCE_S = 60.0
+"""How long the end of a run waits for the store before it goes on without it."""
+
+
+class Notes(Protocol):
+    """Where a person is told something."""
+
+    def note(self, text: str, /) -> None:
+        """Something that a person should know."""
+
+
+@contextmanager
+def marked(folder: RunFolder, tracker: Tracker, *, run: str) -> Iterator[None]:
+    """Say in the folder and in the store how it ended, where it did not end well."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        folder.update(status="interrupted")
+        tracker.end_run(run, "KILLED")
+        raise
+    except Exception as error:
+        folder.update(status="failed", error=str(error))
+        tracker.set_tags(run, {"nnray.error": f"{type(error).__name__}: {error}"})
+        tracker.end_run(run, "FAILED")
+        raise
+
+
+def record_inputs(folder: RunFolder, tracker: Tracker, *, run: str, splits: DataSplits) -> None:
+    """Record what goes in: the resolved experiment, the packages, the data."""
+    tracker.log_artifact(run, folder.path / "config.yaml")
+    tracker.log_text(run, environment(), "environment.txt")
+    tracker.log_dataset(run, splits.info, "training", num_examples=len(splits.train))
+
+
+def test_once(
+    experiment: Experiment, module: nn.Module, *, splits: DataSplits, folder: RunFolder
+) -> tuple[dict[str, float], list[MetricRow]]:
+    """Measure on the test split, or give what an earlier process of this run measured.
+
+    Returns:
+        The metrics, and the rows that record them.
+    """
+    if "test" not in folder.record:
+        measured = test(experiment, module, splits=splits)
+        folder.update(test=measured, test_time_ms=time.time_ns() // 1_000_000)
+    record = folder.record
+    metrics: dict[str, float] = record["test"]
+    return metrics, [MetricRow(name, value, 0, record["test_time_ms"]) for name, value in metrics.items()]
+
+
+def settle(tracker: Tracker, notes: Notes, *, run: str) -> None:
+    """End a run in the store, wait for the store, and say so where it did not take everything."""
+    tracker.end_run(run)
+    unsent = tracker.flush(PATIENCE_S)
+    if unsent:
+        why = "; ".join(tracker.problems()) or "it is slow"
+        notes.note(f"warning: {unsent} records did not reach the tracking store {tracker.uri}: {why}")
+
+
+def input_example(splits: DataSplits) -> NDArray[np.float32]:
+    """Two training inputs as a model takes them: pixels from 0 to 1."""
+    inputs = splits.train.inputs[:2]
+    scaled = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
+    return scaled.numpy()
+
+
+def metric_rows(record: EpochRecord) -> list[MetricRow]:
+    """An epoch's metrics as rows for the store."""
+    report = record.report
+    return [MetricRow(name, value, report.epoch, record.time_ms) for name, value in report.metrics.items()]
