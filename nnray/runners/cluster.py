@@ -161,7 +161,7 @@ class Cluster:
                 num_cpus=available_cores(),
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
-                _temp_dir=str(self._folder),
+                _temp_dir=str(self._folder / "r"),  # Ray opens this one to everybody, not the one around it
                 **common,
             )
 

@@ -20,6 +20,7 @@ from nnray.runners.cluster import Cluster, Resources
 with Cluster(Resources(1), advice="") as cluster:
     print(cluster.resources().cpus)
     folder = cluster._folder
+    print(oct(folder.stat().st_mode & 0o777))
     print(ray.get(ray.remote(lambda: os.environ.get("RAY_AUTH_MODE")).remote()))
 print(ray.is_initialized(), folder.exists(), "RAY_AUTH_MODE" in os.environ)
 """
@@ -38,7 +39,7 @@ def test_a_private_cluster_stands_beside_another_and_leaves_nothing(cluster: Clu
         [sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [f"{available_cores():.1f}", "token", "False", "False", "False"]
+    assert done.stdout.split() == [f"{available_cores():.1f}", "0o700", "token", "False", "False", "False"]
     assert cluster.resources().cpus == available_cores()
 
 

@@ -43,7 +43,10 @@ def test_ten_tenths_fit_into_one() -> None:
     assert Resources(0.1).how_often(Resources(1)) == 10
 
 
-def test_more_cores_than_there_are_is_an_error_before_anything_starts() -> None:
+def test_more_cores_than_there_are_is_an_error_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "_is_connected", lambda: False)
     asked = available_cores() + 1
     with pytest.raises(ClusterError) as caught:
         Cluster(Resources(asked), advice="lower sweep.cpus_per_trial")
