@@ -39,12 +39,19 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def make_client(uri: str) -> MlflowClient:
-    """A client of one store, which touches no global state of MLflow's. Imports MLflow."""
+def prepare() -> None:
+    """Import MLflow, with its environment set and its noise off."""
     set_environment()
     warnings.filterwarnings("ignore", module=_NOISY)
-    from mlflow import MlflowClient
+    import mlflow  # noqa: F401 (its loggers are set up on import)
 
     for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(level)
+
+
+def make_client(uri: str) -> MlflowClient:
+    """A client of one store, which touches no global state of MLflow's. Imports MLflow."""
+    prepare()
+    from mlflow import MlflowClient
+
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnray.tracking.client import make_client
+from nnray.tracking.database import create_database
 from nnray.tracking.recorder import HeldModel
 from nnray.tracking.spool import Entry
+from nnray.tracking.store import sqlite_file
 from nnray.tracking.tracker import RUN_TAG, ModelRecord, clean_name
 from nnray.tracking.writer import MAX_ROWS, Refused
 
@@ -85,6 +87,8 @@ class MlflowStore:
 
     def _client(self) -> MlflowClient:
         if self._made is None:
+            if (file := sqlite_file(self._uri)) is not None:
+                create_database(file)
             self._made = make_client(self._uri)
         return self._made
 
