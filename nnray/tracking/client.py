@@ -43,6 +43,7 @@ def prepare() -> None:
     """Import MLflow, with its environment set and its noise off."""
     set_environment()
     warnings.filterwarnings("ignore", module=_NOISY)
+    warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
     import mlflow  # noqa: F401 (its loggers are set up on import)
 
     for name, level in _LEVELS.items():
