@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="nnray",
-    help="Tune, train and federate PyTorch networks on Ray; every run is recorded in MLflow.",
+    help="Train and tune PyTorch networks on Ray; every run is recorded in MLflow.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
