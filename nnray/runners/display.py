@@ -102,8 +102,9 @@ class Bar(_Context):
     def begin(self, title: str, *, epochs: int) -> None:
         """Start the bar."""
         self._epochs = epochs
-        self._task = self._bar.add_task(title, total=float(epochs), now="")
         self._bar.start()
+        self.note(f"{title}: {epochs} epochs")
+        self._task = self._bar.add_task("training", total=float(epochs), now="")
 
     def progress(self, progress: loop.Progress, /) -> None:
         """Move the bar within an epoch."""

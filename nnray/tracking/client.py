@@ -29,6 +29,7 @@ _NOISY = r"(alembic|mlflow|pydantic|sqlalchemy)\b"
 _LEVELS = {
     "alembic": logging.WARNING,
     "mlflow.store.db.utils": logging.CRITICAL,
+    "mlflow.utils.environment": logging.ERROR,
     "mlflow.utils.requirements_utils": logging.ERROR,
 }
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -21,6 +21,8 @@ from nnray.runners.sweep.ledger import Ledger, Trial
 
 _REFRESH_S = 0.25
 _LOG_WIDTH = 100
+_FRAME, _NUMBER, _LEAST = 3, 6, 10
+"""Characters around a cell; of a number; and of parameters that are worth showing."""
 _COLORS = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red", "interrupted": "red"}
 
 
@@ -164,18 +166,34 @@ def trial_table(ledger: Ledger, *, metric: str, width: int, rows: int) -> Table:
     paths = list(next(iter(ledger.trials.values())).params) if ledger.trials else []
     names = short_names(paths)
     is_wide = 34 + len(metric) + sum(max(len(name), 8) + 3 for name in names.values()) <= width
+    shown = _shown(ledger, rows)
     table = Table(title_justify="left", expand=False)
-    for title in ("trial", "epoch", metric):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for title in names.values() if is_wide else ["parameters"]:
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
-    for trial in _shown(ledger, rows):
-        values = [number(trial.params.get(path)) for path in names] if is_wide else [words(trial.params)]
+    fixed = _fixed_columns(metric, shown, width=width)
+    for title, columns in fixed.items():
+        justify: Literal["left", "right"] = "left" if title == "state" else "right"
+        table.add_column(title, justify=justify, no_wrap=True, width=columns)
+    room = width - sum(fixed.values()) - _FRAME * (len(fixed) + 1) - 1
+    own = list(names.values()) if is_wide else ["parameters"] if room >= _LEAST else []
+    for title in own:
+        table.add_column(title, no_wrap=True, overflow="ellipsis", max_width=None if is_wide else room)
+    for trial in shown:
+        values = (
+            [number(trial.params.get(path)) for path in names]
+            if is_wide
+            else [words(trial.params)][: len(own)]
+        )
         color = _COLORS[trial.state]
         state = f"[{color}]{trial.state}[/]"
         table.add_row(str(trial.number), str(trial.epoch), number(trial.value), state, *values)
     return table
+
+
+def _fixed_columns(metric: str, trials: list[Trial], *, width: int) -> dict[str, int]:
+    """Columns that are always there, and how wide: the metric's name gives way first."""
+    state = max([len("finished"), *(len(trial.state) for trial in trials)])
+    others = {"trial": len("trial"), "epoch": len("epoch")}
+    room = width - sum(others.values()) - state - _FRAME * 4 - 1
+    return {**others, metric: min(len(metric), max(room, _NUMBER)), "state": state}
 
 
 def _shown(ledger: Ledger, rows: int) -> list[Trial]:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,6 +209,9 @@ def test_the_table_has_the_best_first_and_a_column_a_parameter(bench: MakeBench)
 def test_a_narrow_terminal_gets_one_line_a_trial(bench: MakeBench, width: int) -> None:
     lines = printed(filled(bench), width)
     assert max(map(len, lines)) <= width
+    assert re.search(r"trial .* epoch .* val_.* state", lines[1])
+    assert ("parameters" in lines[1]) == (width >= 60)
+    assert any(" finished " in line for line in lines)
     assert len(lines) == 24 + 4
 
 
