@@ -42,7 +42,7 @@ class Swept:
     @property
     def ledger(self) -> Ledger:
         """As a later process reads it from the journal."""
-        return Ledger("max", Journal(self.folder.path / "journal.jsonl").events())
+        return Ledger("max", events=Journal(self.folder.path / "journal.jsonl").events())
 
 
 def make_experiment(

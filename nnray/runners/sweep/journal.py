@@ -77,11 +77,41 @@ class Decided(Event):
         epoch: After which epoch.
         stop: Whether it ends.
         reason: In words.
+        pause: Whether it waits for the others of its population.
     """
 
     epoch: int
     stop: bool
     reason: str
+    pause: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turned(Event):
+    """A member of a population goes on from its pause.
+
+    Args:
+        epoch: After which epoch.
+        params: By dotted path, from here on.
+        source: The trial whose weights and optimizer state it takes; None: its own.
+        reason: In words.
+    """
+
+    epoch: int
+    params: Mapping[str, Any]
+    source: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended(Event):
+    """The sweep was stopped; the trial goes on when the sweep does.
+
+    Args:
+        reason: In words.
+    """
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +141,8 @@ class Recorded(Event):
 
 
 _KINDS: Mapping[str, type[Event]] = {
-    kind.__name__.lower(): kind for kind in (Proposed, Started, Reported, Decided, Ended, Recorded)
+    kind.__name__.lower(): kind
+    for kind in (Proposed, Started, Reported, Decided, Turned, Suspended, Ended, Recorded)
 }
 
 

@@ -77,7 +77,7 @@ def test_replay_gives_the_ledger_of_the_live_sweep(bench: Callable[..., Bench]) 
     live.run_trial(0.3, math.nan, 0.3, 0.4)
     live.conductor.recorded(0, model_uri="models:/m-1", sha256="abc")
     live.conductor.propose()
-    replayed = Ledger("max", live.journal.events())
+    replayed = Ledger("max", events=live.journal.events())
     assert _plain(replayed) == _plain(live.ledger)
     assert [t.state for t in replayed.trials.values()] == ["finished", "pruned", "failed", "running"]
 
