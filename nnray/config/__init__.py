@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from nnray.config.components import Component
+from nnray.config.conditions import active, in_order, is_active
 from nnray.config.dump import dump
 from nnray.config.experiment import Experiment
+from nnray.config.expressions import Constraint
 from nnray.config.load import load, override, parse, require_sweep, with_overrides
 from nnray.config.ranges import Range
 from nnray.config.schema import json_schema
-from nnray.config.sections import DataConfig, EarlyStopping, SweepConfig, TrackingConfig, TrainingConfig
+from nnray.config.sections import (
+    MEASURES,
+    DataConfig,
+    EarlyStopping,
+    SweepConfig,
+    TrackingConfig,
+    TrainingConfig,
+)
 from nnray.config.tree import flatten
 
 __all__ = [
+    "MEASURES",
     "Component",
+    "Constraint",
     "DataConfig",
     "EarlyStopping",
     "Experiment",
@@ -20,8 +31,11 @@ __all__ = [
     "SweepConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "active",
     "dump",
     "flatten",
+    "in_order",
+    "is_active",
     "json_schema",
     "load",
     "override",

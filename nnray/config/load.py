@@ -62,6 +62,8 @@ def with_overrides(
 ) -> Experiment:
     """A copy of an experiment with fields set, checked as a whole.
 
+    A component whose name is set keeps those of its keys that it takes under the new name.
+
     Args:
         experiment: It stays as it is.
         values: Plain values by dotted path, such as ``{"optimizer.lr": 1e-3}``.
@@ -71,7 +73,7 @@ def with_overrides(
         ConfigError: With everything that is wrong.
     """
     plain = {path: _python_scalar(value) for path, value in values.items()}
-    tree, problems = apply(to_tree(experiment, defaults=False), plain, search=search)
+    tree, problems = apply(to_tree(experiment, defaults=False), plain, search=search, drop_unknown=True)
     return _checked(tree, source="overrides", search=search, problems=problems, paths=tuple(values))
 
 

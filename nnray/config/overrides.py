@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -39,21 +40,29 @@ def read_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[Probl
     return values, found
 
 
-def apply(tree: Any, values: Mapping[str, Any], *, search: Sequence[str] = ()) -> tuple[Any, list[Problem]]:
+def apply(
+    tree: Any, values: Mapping[str, Any], *, search: Sequence[str] = (), drop_unknown: bool = False
+) -> tuple[Any, list[Problem]]:
     """A copy of a file's tree with fields set, and which could not be.
 
     Args:
         tree: Mappings, lists and scalars.
         values: By dotted path; later ones win.
         search: Further folders to find user code in.
+        drop_unknown: Set names first, and drop the keys of the tree that another component doesn't take.
     """
     found: list[Problem] = []
-    for path, value in values.items():
+    setter = _Setter(tuple(search), drop_unknown)
+    for path in sorted(values, key=_is_no_name) if drop_unknown else values:
         try:
-            tree = _set(tree, Experiment, _keys(path), value, search)
+            tree = setter.set(tree, Experiment, _keys(path), values[path])
         except _NoPlace as error:
             found.append(Problem(path, str(error)))
     return tree, found
+
+
+def _is_no_name(path: str) -> bool:
+    return not path.endswith(".name")
 
 
 class _NoPlace(Exception):
@@ -69,37 +78,41 @@ def _keys(path: str) -> list[str]:
     return keys
 
 
-def _set(tree: Any, hint: Any, keys: Sequence[str], value: Any, search: Sequence[str]) -> Any:
-    if not keys:
-        return value
-    key, rest = keys[0], keys[1:]
-    kind = kind_of(hint)
-    if kind and isinstance(tree, str):
-        tree = {"name": tree}
-    if kind and key == "name" and isinstance(tree, Mapping) and isinstance(value, str):
-        return _rename(kind, tree, value, hint, search)
-    inner = child(hint, key)
-    if isinstance(tree, list):
-        if not key.isdecimal() or int(key) >= len(tree):
-            raise _NoPlace(f"there is no item {key!r} in a list of {len(tree)}")
-        place = int(key)
-        return [*tree[:place], _set(tree[place], inner, rest, value, search), *tree[place + 1 :]]
-    if tree is not None and not isinstance(tree, Mapping):
-        raise _NoPlace(f"has no place: {registry.shown(tree)} stands where {key!r} would be a key")
-    below = (tree or {}).get(key)
-    if below is None and rest:
-        below = _default(hint, key)
-    return {**(tree or {}), key: _set(below, inner, rest, value, search)}
+@dataclass(frozen=True, slots=True)
+class _Setter:
+    search: tuple[str, ...]
+    drop_unknown: bool
 
+    def set(self, tree: Any, hint: Any, keys: Sequence[str], value: Any) -> Any:
+        """A copy of a tree of some type with the value behind the keys set."""
+        if not keys:
+            return value
+        key, rest = keys[0], keys[1:]
+        kind = kind_of(hint)
+        if kind and isinstance(tree, str):
+            tree = {"name": tree}
+        if kind and key == "name" and isinstance(tree, Mapping) and isinstance(value, str):
+            return self._rename(kind, tree, value, hint)
+        inner = child(hint, key)
+        if isinstance(tree, list):
+            if not key.isdecimal() or int(key) >= len(tree):
+                raise _NoPlace(f"there is no item {key!r} in a list of {len(tree)}")
+            place = int(key)
+            return [*tree[:place], self.set(tree[place], inner, rest, value), *tree[place + 1 :]]
+        if tree is not None and not isinstance(tree, Mapping):
+            raise _NoPlace(f"has no place: {registry.shown(tree)} stands where {key!r} would be a key")
+        below = (tree or {}).get(key)
+        if below is None and rest:
+            below = _default(hint, key)
+        return {**(tree or {}), key: self.set(below, inner, rest, value)}
 
-def _rename(
-    kind: str, tree: Mapping[str, Any], name: str, hint: Any, search: Sequence[str]
-) -> dict[str, Any]:
-    """Change a component's name; the fields that its section adds, such as data.root, stay."""
-    section = section_of(hint) or Component
-    own = {key: tree[key] for key in tree if key != "name" and key in hints_of(section)}
-    keys = {key: tree[key] for key in tree if key not in own}
-    return {**registry.renamed(kind, keys, name=name, search=search), **own}
+    def _rename(self, kind: str, tree: Mapping[str, Any], name: str, hint: Any) -> dict[str, Any]:
+        """Change a component's name; the fields that its section adds, such as data.root, stay."""
+        section = section_of(hint) or Component
+        own = {key: tree[key] for key in tree if key != "name" and key in hints_of(section)}
+        keys = {key: tree[key] for key in tree if key not in own}
+        renamed = registry.renamed(kind, keys, name=name, search=self.search, drop_unknown=self.drop_unknown)
+        return {**renamed, **own}
 
 
 def _default(hint: Any, key: str) -> Any:

@@ -26,6 +26,7 @@ class Range(Section):
         logint: Integers from low to high, evenly over the logarithm; low is above 0.
         choice: These values and no others.
         step: Distance of the values from each other, counted from low; for uniform and int.
+        when: Tried only where another path, a choice of the same space, has this value or one of these.
     """
 
     uniform: Ends | None = None
@@ -34,6 +35,7 @@ class Range(Section):
     logint: IntEnds | None = None
     choice: Annotated[list[Any], Field(max_length=1000)] | None = None
     step: Positive | None = None
+    when: Annotated[dict[str, Any], Field(max_length=20)] = Field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -75,12 +77,15 @@ class Range(Section):
         """As it stands in a file."""
         step = int(self.step) if self.step and self.is_int else self.step
         values = list(self.choice) if self.choice is not None else list(self.ends)
-        return {self.kind: values} | ({} if step is None else {"step": step})
+        written: dict[str, Any] = {self.kind: values}
+        if step is not None:
+            written["step"] = step
+        return written | ({"when": dict(self.when)} if self.when else {})
 
     def holds(self, value: Any) -> bool:
         """Whether a value is one of those that may be tried."""
         if self.choice is not None:
-            return any(_same(value, choice) for choice in self.choice)
+            return any(same(value, choice) for choice in self.choice)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         if self.is_int and not isinstance(value, int):
@@ -136,5 +141,6 @@ def _check_choice(choices: list[Any]) -> None:
         seen.add(repr(value))
 
 
-def _same(left: Any, right: Any) -> bool:
+def same(left: Any, right: Any) -> bool:
+    """Whether two values of a file are one; true is no 1."""
     return left == right and isinstance(left, bool) == isinstance(right, bool)

@@ -6,14 +6,17 @@ import re
 import warnings
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from nnray.config.components import Component, Kind, Section, failure
+from nnray.config.expressions import Constraint
 from nnray.config.ranges import Range
-from nnray.fields import NonNegative, NonNegativeInt, Positive, PositiveInt, Probability
+from nnray.fields import Finite, NonNegative, NonNegativeInt, Positive, PositiveInt, Probability
 from nnray.registry import shown
 
 Mode = Literal["min", "max"]
+MEASURES = ("parameters", "latency_ms", "epoch_seconds")
+"""What is measured of every trial, beside the metrics of its epochs; less is better."""
 
 
 def _check_part(value: float) -> float:
@@ -32,7 +35,24 @@ def _check_metric(value: str) -> str:
     raise failure(f"must be a metric such as val_accuracy, val_loss or train_loss (got {shown(value)})")
 
 
+def _check_objective(value: str) -> str:
+    if value in MEASURES or re.fullmatch(r"(val|train)_\w+", value):
+        return value
+    if value.startswith("test"):
+        return _check_metric(value)
+    allowed = f"{', '.join(MEASURES)}, or a metric such as val_loss"
+    raise failure(f"must be one of {allowed} (got {shown(value)})")
+
+
+def _check_constraint(value: str) -> str:
+    for name in sorted(Constraint.parse(value).names):
+        _check_objective(name)
+    return value
+
+
 Metric = Annotated[str, AfterValidator(_check_metric)]
+Objective = Annotated[str, AfterValidator(_check_objective)]
+Limit = Annotated[str, AfterValidator(_check_constraint)]
 Part = Annotated[float | int, AfterValidator(_check_part)]
 Name = Annotated[
     str,
@@ -129,8 +149,12 @@ class SweepConfig(Section):
         space: Dotted path of a field to what may be tried for it.
         metric: What a trial is judged by, at its best epoch.
         mode: Which way is better; null reads it off the metric's name.
-        trials: How many trials.
+        objectives: What else counts: parameters, latency_ms, epoch_seconds, or a further metric; the
+            result is the front of trials that no other one beats in everything.
+        constraints: What a trial must fulfil to be the best, such as ``parameters <= 50000``.
+        trials: How many trials; null: 16, or all points of a grid.
         seconds: No new trial starts after this time.
+        target: The sweep ends once a trial's metric reaches it.
         concurrency: Trials at a time; null: as many as the cores allow.
         cpus_per_trial: CPU cores that a trial takes.
         gpus_per_trial: GPUs that a trial takes; a fraction shares one.
@@ -147,8 +171,11 @@ class SweepConfig(Section):
     ]
     metric: Metric = "val_accuracy"
     mode: Mode | None = None
-    trials: PositiveInt = 16
+    objectives: list[Objective] = Field(default_factory=list, max_length=5)
+    constraints: list[Limit] = Field(default_factory=list, max_length=20)
+    trials: PositiveInt | None = None
     seconds: Positive | None = None
+    target: Finite | None = None
     concurrency: PositiveInt | None = None
     cpus_per_trial: Positive = 1.0
     gpus_per_trial: NonNegative = 0.0
@@ -157,6 +184,27 @@ class SweepConfig(Section):
     scheduler: Annotated[Component, Kind("scheduler")] = Component(name="asha")
     champion: Literal["retrain", "take"] = "take"
     points: list[dict[str, Any]] = Field(default_factory=list)
+
+    @property
+    def rules(self) -> tuple[Constraint, ...]:
+        """The constraints, as what they mean."""
+        return tuple(Constraint.parse(text) for text in self.constraints)
+
+    def mode_of_objective(self, name: str) -> Mode:
+        """Which way an objective is better, read off its name."""
+        from nnray.metrics import mode_of  # brings NumPy
+
+        return "min" if mode_of(name) == "min" else "max"
+
+    @field_validator("objectives")
+    @classmethod
+    def _check_objectives(cls, values: list[str], info: ValidationInfo) -> list[str]:
+        for place, value in enumerate(values):
+            if value == info.data.get("metric"):
+                raise failure(f"{value!r} is the metric itself: name what else counts")
+            if value in values[:place]:
+                raise failure(f"holds {value!r} twice")
+        return values
 
 
 with warnings.catch_warnings():

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from nnray import registry
+from nnray.config.conditions import allows, options, when_problems
 from nnray.config.paths import child, get, hints_of, kind_of, section_of
 from nnray.config.ranges import Range
 from nnray.errors import ConfigError, Problem, suggestion
@@ -55,7 +56,9 @@ def space_problems(experiment: type[BaseModel], values: Any, *, search: Sequence
         found += [
             Problem(where, f"{range_.kind}: {text}") for text in dict.fromkeys(problems) if range_ and text
         ]
-    return [*found, *islice(_point_problems(get(sweep, "points"), space), MOST)]
+    wrong = list(islice(when_problems(space), MOST))
+    tried = {} if wrong else {path: range_ for path, range_ in space.items() if range_}
+    return [*found, *wrong, *islice(_point_problems(get(sweep, "points"), space, tried), MOST)]
 
 
 def _range(value: Any) -> Range | None:
@@ -66,15 +69,29 @@ def _range(value: Any) -> Range | None:
         return None
 
 
-def _point_problems(points: Any, space: Mapping[str, Range | None]) -> Iterator[Problem]:
+def _point_problems(
+    points: Any, space: Mapping[str, Range | None], tried: Mapping[str, Range]
+) -> Iterator[Problem]:
     for place, point in enumerate(points if isinstance(points, list) else ()):
-        for path, value in point.items() if isinstance(point, Mapping) else ():
+        if not isinstance(point, Mapping):
+            continue
+        yield from _idle_problems(f"sweep.points.{place}", point, tried)
+        for path, value in point.items():
             where, range_ = f"sweep.points.{place}.{path}", space.get(path)
             if path not in space:
                 yield Problem(where, f"is not in sweep.space; {suggestion(str(path), space)}")
             elif range_ and not range_.holds(value):
                 allowed = f"{range_.kind} {registry.shown(range_.samples)}"
                 yield Problem(where, f"must be in its range, {allowed} (got {registry.shown(value)})")
+
+
+def _idle_problems(where: str, point: Mapping[Any, Any], tried: Mapping[str, Range]) -> Iterator[Problem]:
+    """Values that others of their point exclude."""
+    for path in point:
+        for other, when in tried[path].when.items() if path in tried else ():
+            if other in point and other in tried and not allows(when, point[other], other=tried[other]):
+                told = f"{other} is {registry.shown(when)} (it is {registry.shown(point[other])} here)"
+                yield Problem(f"{where}.{path}", f"is tried only where {told}: leave it out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +133,14 @@ class _Fields:
         keys = _keys(component, hint)
         if key == "name":
             return [lambda value: self._name_problem(kind, value, keys)]
-        swept = self.space.get(f"{above}.name")
-        options = (swept.choice or []) if swept else [keys.get("name")]
-        return [check for option in options for check in self._key_checks(kind, option, key)]
+        chooser = f"{above}.name"
+        if not self.space.get(chooser):
+            return self._key_checks(kind, keys.get("name"), key)
+        names = options(f"{above}.{key}", chooser, space=self.space)
+        advice = f"; say where it is tried, such as when: {{{chooser}: ...}}"
+        return [check for name in names for check in self._key_checks(kind, name, key, advice=advice)]
 
-    def _key_checks(self, kind: str, name: Any, key: str) -> list[Check]:
+    def _key_checks(self, kind: str, name: Any, key: str, *, advice: str = "") -> list[Check]:
         try:
             known = registry.signature(kind, str(name), search=self.search)
         except ConfigError:
@@ -130,12 +150,12 @@ class _Fields:
             return [lambda value: registry.value_problem(parameter, value)]
         if known.is_open and key not in registry.RUNTIME:
             return []
-        raise NoField(f"{kind} {name!r} has no {key!r}; {suggestion(key, known.parameters)}")
+        raise NoField(f"{kind} {name!r} has no {key!r}; {suggestion(key, known.parameters)}{advice}")
 
     def _name_problem(self, kind: str, value: Any, keys: Mapping[str, Any]) -> str | None:
         if not isinstance(value, str):
             return f"must be the name of {registry.a(kind)} (got {registry.shown(value)})"
-        renamed = registry.renamed(kind, keys, name=value, search=self.search)
+        renamed = registry.renamed(kind, keys, name=value, search=self.search, drop_unknown=True)
         found = registry.problems(kind, renamed, search=self.search)
         return "; ".join(f"with {value!r}, {problem}" for problem in found) or None
 

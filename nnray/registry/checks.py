@@ -32,7 +32,12 @@ _MOST = 100
 
 
 def renamed(
-    kind: str, component: Mapping[str, Any], *, name: str, search: Sequence[str] = ()
+    kind: str,
+    component: Mapping[str, Any],
+    *,
+    name: str,
+    search: Sequence[str] = (),
+    drop_unknown: bool = False,
 ) -> dict[str, Any]:
     """A component with another name, and those of its keys that mean something under it.
 
@@ -44,17 +49,21 @@ def renamed(
         component: ``name`` and the keys beside it.
         name: The new name.
         search: Further folders to find user code in.
+        drop_unknown: Have all keys go that the new one doesn't take, as where a sweep tries it.
     """
     try:
-        old = read(kind, str(component.get("name")), search=search).parameters
-        new = read(kind, name, search=search).parameters
+        old_signature = read(kind, str(component.get("name")), search=search)
+        new_signature = read(kind, name, search=search)
     except Unreadable:
         return {**component, "name": name}
+    old, new = old_signature.parameters, new_signature.parameters
     idle = {
         key
         for key, value in component.items()
         if key in old and key not in new and not old[key].required and plain(old[key].default) == value
     }
+    if drop_unknown and not new_signature.is_open:
+        idle |= {key for key in component if key not in new and (key in old or old_signature.is_open)}
     return {"name": name} | {k: v for k, v in component.items() if k not in idle and k != "name"}
 
 

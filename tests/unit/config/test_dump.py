@@ -23,7 +23,14 @@ FULL = BASE | {
             "optimizer.lr": {"loguniform": [1e-5, 0.1]},
             "model.hidden": {"choice": [[64], [64, 32]]},
             "training.epochs": {"int": [2, 10], "step": 2},
+            "optimizer.name": {"choice": ["adam", "sgd"]},
+            "optimizer.momentum": {"uniform": [0, 0.9], "when": {"optimizer.name": "sgd"}},
+            "model.dropout": {"uniform": [0, 0.5], "when": {"model.hidden": [[64], [64, 32]]}},
         },
+        "objectives": ["parameters", "val_loss"],
+        "constraints": ["latency_ms < 2.5", "parameters / 1e3 <= 50"],
+        "trials": None,
+        "target": 0.99,
         "points": [{"optimizer.lr": 0.001}],
     },
 }
@@ -69,6 +76,8 @@ def test_it_reads_well() -> None:
     assert "optimizer: {name: adam, lr: 1.0e-5, weight_decay: 0.0, amsgrad: false}\n" in text
     assert "    optimizer.lr: {loguniform: [1.0e-5, 0.1]}\n" in text
     assert "    training.epochs: {int: [2, 10], step: 2}\n" in text
+    assert "      when: {optimizer.name: sgd}\n" in text
+    assert "  objectives: [parameters, val_loss]\n" in text
     assert "  epochs: 10\n" in text
     assert "!!" not in text
     assert max(map(len, text.splitlines())) <= 110
@@ -104,6 +113,7 @@ def test_flat_values_are_scalars_by_dotted_path() -> None:
     assert flat["training.threads"] is None
     assert flat["training.early_stopping.patience"] == 3
     assert flat["sweep.space.optimizer.lr.loguniform"] == "[1e-05, 0.1]"
+    assert flat["sweep.space.optimizer.momentum.when.optimizer.name"] == "sgd"
     assert all(isinstance(value, str | int | float | bool | None) for value in flat.values())
 
 

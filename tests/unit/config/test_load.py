@@ -184,7 +184,22 @@ def test_a_new_name_takes_the_keys_that_mean_something_under_it() -> None:
     assert with_overrides(exp, {"model.name": "cnn"}).model.kwargs == {"channels": [32, 64], "dropout": 0.25}
     assert with_overrides(exp, {"optimizer.name": "sgd"}).optimizer.kwargs == {"lr": 0.1, "momentum": 0.0}
     with pytest.raises(ConfigError, match=r"overrides: model.hidden: unknown key for model 'cnn'"):
-        with_overrides(with_overrides(exp, {"model.hidden": [8]}), {"model.name": "cnn"})
+        with_overrides(exp, {"model.name": "cnn", "model.hidden": [8]})
+
+
+def test_keys_chosen_on_purpose_are_an_error_on_the_command_line_and_dropped_by_a_sweep() -> None:
+    exp = parse(BASE | {"model": {"name": "mlp", "hidden": [8], "dropout": 0.25}})
+    with pytest.raises(ConfigError, match=r"x: model.hidden: unknown key for model 'cnn'"):
+        override(exp, ["model.name=cnn"])
+    assert with_overrides(exp, {"model.name": "cnn"}).model.kwargs == {"channels": [32, 64], "dropout": 0.25}
+    assert exp.model.kwargs["hidden"] == [8]
+
+
+@pytest.mark.parametrize("paths", [("model.name", "model.hidden"), ("model.hidden", "model.name")])
+def test_a_name_is_set_before_the_keys_in_whatever_order_they_come(paths: tuple[str, str]) -> None:
+    values = {"model.name": "mlp", "model.hidden": [8]}
+    exp = parse(BASE | {"model": {"name": "cnn", "channels": [4]}})
+    assert with_overrides(exp, {path: values[path] for path in paths}).model.kwargs["hidden"] == [8]
 
 
 def test_a_new_name_drops_defaults_that_were_written_out() -> None:

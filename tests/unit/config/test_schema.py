@@ -64,6 +64,14 @@ def test_fields_carry_their_help_and_bounds() -> None:
     assert training["properties"]["epochs"]["description"] == "Passes over the training data."
     assert training["description"] == "How the network is trained."
     assert schema["properties"]["seed"]["description"] == "All random draws derive from it."
-    assert {"uniform", "loguniform", "int", "logint", "choice", "step"} == set(
+    assert {"uniform", "loguniform", "int", "logint", "choice", "step", "when"} == set(
         schema["$defs"]["Range"]["properties"]
     )
+
+
+def test_what_a_sweep_may_hold_is_there_with_its_help() -> None:
+    sweep = json_schema()["$defs"]["SweepConfig"]["properties"]
+    assert {"objectives", "constraints", "trials", "target"} <= set(sweep)
+    assert {"type": "null"} in sweep["trials"]["anyOf"]
+    assert sweep["constraints"]["description"].endswith("such as ``parameters <= 50000``.")
+    assert json_schema()["$defs"]["Range"]["properties"]["when"]["type"] == "object"
