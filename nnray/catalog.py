@@ -59,6 +59,9 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     },
     "scheduler": {
         "asha": "nnray.runners.sweep.schedulers:asha",
+        "hyperband": "nnray.runners.sweep.hyperband:hyperband",
+        "median": "nnray.runners.sweep.median:median",
+        "pbt": "nnray.runners.sweep.pbt:pbt",
         "none": "nnray.runners.sweep.schedulers:none",
     },
 }

@@ -25,10 +25,12 @@ class Verdict:
     Args:
         stop: Whether the trial ends here.
         reason: In words, with the figures.
+        pause: Whether it waits, with a checkpoint of this epoch, until it is told how to go on.
     """
 
     stop: bool
     reason: str
+    pause: bool = False
 
 
 class Scheduler(Protocol):
