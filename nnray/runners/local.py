@@ -9,17 +9,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from torch import nn
-
 from nnray.assembly import Assembly, assemble
 from nnray.config import Experiment, flatten
-from nnray.data.splits import DataSplits
-from nnray.errors import TrackingError
 from nnray.runners.display import Display
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import (
     PATIENCE_S,
     input_example,
+    log_model,
     marked,
     metric_rows,
     record_inputs,
@@ -95,14 +92,25 @@ class _Training:
         tested, rows = test_once(self.experiment, model, splits=splits, folder=self.folder)
         self.tracker.log_metrics(self.run, rows)
         metrics = dict(records[epoch - 1].report.metrics) | tested
-        uri = self._log_model(model, splits, metrics, epoch)
+        sha256 = weights_sha256(model)
+        uri = log_model(
+            self.tracker,
+            self.display,
+            run=self.run,
+            module=model,
+            example=input_example(splits),
+            step=epoch,
+            sha256=sha256,
+            metrics=metrics,
+            register=self.experiment.registered_name,
+        )
         return RunResult(
             run_id=self.tracker.run_id(self.run, PATIENCE_S) or "",
             verb="train",
             seconds=round(before + time.perf_counter() - began, 3),
             metrics=metrics,
             model_uri=uri,
-            model_sha256=weights_sha256(model),
+            model_sha256=sha256,
             tracking_uri=self.tracker.uri,
             epochs=len(records),
             epoch=epoch,
@@ -123,14 +131,3 @@ class _Training:
                 if not record.replayed:
                     self.folder.update(seconds=before + time.perf_counter() - began)
         return records
-
-    def _log_model(self, model: nn.Module, splits: DataSplits, metrics: dict[str, float], epoch: int) -> str:
-        """Record the model and register it; where it went, or "" where the store is away."""
-        example = input_example(splits)
-        logged = self.tracker.log_model(self.run, module=model, example=example, step=epoch, metrics=metrics)
-        self.tracker.register(self.run, self.experiment.registered_name, step=epoch)
-        try:
-            return logged.result(timeout=PATIENCE_S).uri
-        except (TimeoutError, TrackingError) as error:
-            self.display.note(f"warning: the model is not in the tracking store: {error or 'it is slow'}")
-            return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -14,13 +14,15 @@ from torch import nn
 
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
+from nnray.errors import NnrayError
 from nnray.runners.folder import RunFolder
 from nnray.runners.training import EpochRecord, test
 from nnray.tracking import MetricRow, Tracker
 from nnray.tracking.tags import environment
 
 PATIENCE_S = 60.0
-"""How long the end of a run waits for the store before it goes on without it."""
+"""How long the end of a run waits for a store that is slow; one that is away is not waited for."""
+_SHOWN = 3
 
 
 class Notes(Protocol):
@@ -69,13 +71,60 @@ def test_once(
     return metrics, [MetricRow(name, value, 0, record["test_time_ms"]) for name, value in metrics.items()]
 
 
+def log_model(
+    tracker: Tracker,
+    notes: Notes,
+    *,
+    run: str,
+    module: nn.Module,
+    example: NDArray[np.float32],
+    step: int,
+    sha256: str,
+    metrics: Mapping[str, float],
+    register: str,
+) -> str:
+    """Record the model that a run came to and register it, and say so where the store has not taken it.
+
+    Args:
+        tracker: Where to.
+        notes: Where a person is told.
+        run: Key of the run.
+        module: In any mode.
+        example: Inputs as it takes them.
+        step: Epoch of its weights.
+        sha256: Of its weights.
+        metrics: Of its weights.
+        register: Name of the registered model.
+
+    Returns:
+        Where it went; empty if it is not in the store yet.
+    """
+    logged = tracker.log_model(run, module=module, example=example, step=step, sha256=sha256, metrics=metrics)
+    tracker.register(run, register, step=step)
+    try:
+        return tracker.wait(logged, PATIENCE_S).uri
+    except NnrayError as error:
+        notes.note(f"warning: the model is not in the tracking store: {error}")
+        return ""
+
+
 def settle(tracker: Tracker, notes: Notes, *, run: str) -> None:
-    """End a run in the store, wait for the store, and say so where it did not take everything."""
+    """End a run in the store, wait for the store, and say what it did not take."""
     tracker.end_run(run)
-    unsent = tracker.flush(PATIENCE_S)
-    if unsent:
-        why = "; ".join(tracker.problems()) or "it is slow"
-        notes.note(f"warning: {unsent} records did not reach the tracking store {tracker.uri}: {why}")
+    if unsent := tracker.flush(PATIENCE_S):
+        notes.note(f"warning: {waiting(tracker, unsent)}")
+    else:
+        for problem in tracker.problems()[:_SHOWN]:
+            notes.note(f"warning: the tracking store refused {problem}")
+
+
+def waiting(tracker: Tracker, unsent: int) -> str:
+    """What became of records that the store has not taken."""
+    why = "; ".join(tracker.problems()[-_SHOWN:]) or "it is slow"
+    if tracker.spool is None:
+        return f"{unsent} records did not reach the tracking store {tracker.uri}: {why}"
+    where = f"{unsent} records wait in {tracker.spool}"
+    return f"{where}, as the tracking store {tracker.uri} does not take them: {why}; `nnray sync` sends them"
 
 
 def input_example(splits: DataSplits) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_PREPARING = threading.Lock()
 _NOISY = r"(alembic|mlflow|pydantic|sqlalchemy)\b"
 _LEVELS = {
     "alembic": logging.WARNING,
@@ -41,7 +43,12 @@ def set_environment() -> None:
 
 
 def prepare() -> None:
-    """Import MLflow, with its environment set and its noise off."""
+    """Import MLflow, with its environment set and its noise off; in one thread at a time."""
+    with _PREPARING:
+        _prepare()
+
+
+def _prepare() -> None:
     set_environment()
     warnings.filterwarnings("ignore", module=_NOISY)
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")

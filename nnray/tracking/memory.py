@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnray.tracking.recorder import HeldModel, Recorder
+from nnray.tracking.recorder import Recorder
 from nnray.tracking.spool import Entry, MemorySpool
 from nnray.tracking.tracker import RUN_TAG, MetricRow, ModelRecord
 from nnray.tracking.writer import Refused
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
 
@@ -56,11 +59,11 @@ class MemoryTracker(Recorder):
         self.runs: dict[str, MemoryRun] = {}
         self.registered: dict[str, dict[str, str]] = {}
         self.versions: dict[str, list[str]] = {}
-        super().__init__("memory:", self._bind, spool=MemorySpool())
+        self._saved: dict[str, nn.Module] = {}
+        super().__init__("memory:", self._deliver, spool=MemorySpool(), save=self._save_copy)
 
-    def _bind(self, models: Mapping[str, HeldModel]) -> Any:
-        self._held = models
-        return self._deliver
+    def _save_copy(self, module: nn.Module, example: NDArray[np.float32], *, folder: Path) -> None:
+        self._saved[str(folder)] = copy.deepcopy(module)
 
     def _deliver(self, entry: Entry) -> Any:
         if entry.kind == "start":
@@ -112,10 +115,12 @@ class MemoryTracker(Recorder):
     def _model(self, key: str, run: MemoryRun, body: Mapping[str, Any]) -> ModelRecord:
         at = (body["name"], body["step"])
         if at not in run.models:
-            module = self._held[body["folder"]].module.cpu().eval()
+            if "problem" in body:
+                raise Refused(body["problem"])
             model_id = f"{key}/{at[0]}@{at[1]}"
-            run.modules[at] = module
+            run.modules[at] = self._saved[body["folder"]]
             run.models[at] = ModelRecord(f"memory:{model_id}", model_id, body["sha256"])
+        self._saved.pop(body.get("folder", ""), None)
         return run.models[at]
 
     def _register(self, _: str, run: MemoryRun, body: Mapping[str, Any]) -> str:

@@ -7,15 +7,15 @@ its run, name and step as ``nnray.model``: what is already there is found before
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnray.tracking.client import make_client
 from nnray.tracking.database import create_database
-from nnray.tracking.recorder import HeldModel
-from nnray.tracking.spool import Entry
+from nnray.tracking.runs import Runs, key_tag
+from nnray.tracking.spool import KINDS, Entry
 from nnray.tracking.store import sqlite_file
 from nnray.tracking.tracker import RUN_TAG, ModelRecord, clean_name
 from nnray.tracking.writer import MAX_ROWS, Refused
@@ -48,16 +48,15 @@ class MlflowStore:
         uri: Of the store, absolute.
         experiment: Name of the MLflow experiment.
         artifacts: Where a new experiment keeps its files; None for the store's own default.
-        models: Models that wait to be written, by folder.
+        find: Finds a file that an entry names; None for what may not be read.
     """
 
     def __init__(
-        self, uri: str, experiment: str, artifacts: str | None, models: Mapping[str, HeldModel]
+        self, uri: str, experiment: str, *, artifacts: str | None, find: Callable[[str], Path | None]
     ) -> None:
-        self._uri, self._experiment, self._artifacts, self._models = uri, experiment, artifacts, models
+        self._uri, self._find = uri, find
+        self._runs = Runs(experiment, artifacts=artifacts)
         self._made: MlflowClient | None = None
-        self._in_experiment: str | None = None
-        self._ids: dict[str, str] = {}
         self._rows: dict[str, dict[str, list[Metric]]] = {}
 
     def __call__(self, entry: Entry, /) -> Any:
@@ -66,6 +65,8 @@ class MlflowStore:
         Raises:
             Refused: Trying again is of no use.
         """
+        if entry.kind not in KINDS:
+            raise Refused(f"no such kind of record; known: {', '.join(sorted(KINDS))}")
         client = self._client()
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -73,7 +74,7 @@ class MlflowStore:
         try:
             if entry.kind == "start":
                 return self._start(client, entry.run, entry.body)
-            return getattr(self, f"_{entry.kind}")(client, self._id_of(client, entry.run), entry)
+            return getattr(self, f"_{entry.kind}")(client, self._runs.get(client, entry.run), entry)
         except MlflowException as error:
             if error.error_code in _FINAL:
                 raise Refused(str(error.message)) from error
@@ -92,45 +93,24 @@ class MlflowStore:
             self._made = make_client(self._uri)
         return self._made
 
-    def _experiment_id(self, client: MlflowClient) -> str:
-        if self._in_experiment is None:
-            found = client.get_experiment_by_name(self._experiment)
-            if found is not None and found.lifecycle_stage != "active":
-                raise Refused(f"experiment {self._experiment!r} is deleted in {self._uri}; restore it")
-            self._in_experiment = (
-                found.experiment_id
-                if found is not None
-                else client.create_experiment(self._experiment, artifact_location=self._artifacts)
-            )
-        return self._in_experiment
-
-    def _find(self, client: MlflowClient, key: str) -> str | None:
-        if key not in self._ids:
-            where = f'tags.`{RUN_TAG}` = "{_key_tag(key)}"'
-            for run in client.search_runs([self._experiment_id(client)], where, max_results=1):
-                self._ids[key] = run.info.run_id
-        return self._ids.get(key)
-
-    def _id_of(self, client: MlflowClient, key: str) -> str:
-        run_id = self._find(client, key)
-        if run_id is None:
-            raise Refused(f"experiment {self._experiment!r} has no run with the tag {RUN_TAG} = {key!r}")
-        return run_id
+    def answers(self) -> bool:
+        """Whether the store answers a question that needs nothing to be there."""
+        try:
+            self._client().search_experiments(max_results=1)
+        except Exception:  # noqa: BLE001 - any failure is a no
+            return False
+        return True
 
     def _start(self, client: MlflowClient, key: str, body: Mapping[str, Any]) -> str:
-        tags = clean_tags({**body["tags"], RUN_TAG: _key_tag(key), "nnray.verb": body["verb"]})
+        tags = clean_tags({**body["tags"], RUN_TAG: key_tag(key), "nnray.verb": body["verb"]})
         if body["parent"]:
-            tags["mlflow.parentRunId"] = self._id_of(client, body["parent"])
-        found = self._find(client, key)
+            tags["mlflow.parentRunId"] = self._runs.get(client, body["parent"])
+        found = self._runs.find(client, key)
         if found is None:
-            made = client.create_run(
-                self._experiment_id(client), start_time=body["time_ms"], tags=tags, run_name=body["name"]
-            )
-            self._ids[key] = made.info.run_id
-        else:
-            client.update_run(found, status="RUNNING")
-            self._set_tags(client, found, tags)
-        return self._ids[key]
+            return self._runs.make(client, key, name=body["name"], time_ms=body["time_ms"], tags=tags)
+        client.update_run(found, status="RUNNING")
+        self._set_tags(client, found, tags)
+        return found
 
     def _resume(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
         client.update_run(run_id, status="RUNNING")
@@ -165,9 +145,10 @@ class MlflowStore:
             client.log_batch(run_id, tags=batch, synchronous=True)
 
     def _artifact(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
-        if not Path(entry.body["path"]).is_file():
-            raise Refused(f"no such file: {entry.body['path']}")
-        client.log_artifact(run_id, entry.body["path"], entry.body["folder"] or None)
+        path = self._find(entry.body["path"])
+        if path is None or not path.is_file():
+            raise Refused(f"no such file in the run's folder: {entry.body['path']}")
+        client.log_artifact(run_id, str(path), entry.body["folder"] or None)
 
     def _text(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
         client.log_text(run_id, entry.body["text"], entry.body["file"])
@@ -194,8 +175,9 @@ class MlflowStore:
     def _model(self, client: MlflowClient, run_id: str, entry: Entry) -> ModelRecord:
         from nnray.tracking.models import log_model
 
-        held, rows = self._models.get(entry.body["folder"]), self._rows.get(run_id, {})
-        return log_model(client, run_id, entry=entry, held=held, rows=rows)
+        name, rows = entry.body.get("folder"), self._rows.get(run_id, {})
+        folder = self._find(name) if name else None
+        return log_model(client, run_id, entry=entry, folder=folder, rows=rows)
 
     def _register(self, client: MlflowClient, run_id: str, entry: Entry) -> str:
         from nnray.tracking.models import register
@@ -204,17 +186,13 @@ class MlflowStore:
 
     def _end(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
         client.set_terminated(run_id, entry.body["status"], end_time=entry.body["time_ms"])
+        self._runs.settle(client, entry.run)
         self._rows.pop(run_id, None)
 
 
 def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags as MLflow takes them: clean names, values cut at its limit."""
     return {clean_name(key): value[:MAX_TAG_CHARS] for key, value in tags.items()}
-
-
-def _key_tag(key: str) -> str:
-    """A key as a tag's value: MLflow's filters know no escapes, so one kind of quote has to go."""
-    return key.replace('"', "'")
 
 
 def _batches(items: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:

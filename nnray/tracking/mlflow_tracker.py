@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nnray.tracking.mlflow_store import MlflowStore
+from nnray.tracking.model_files import save_model
 from nnray.tracking.recorder import Recorder
 from nnray.tracking.spool import MemorySpool, Spool
 from nnray.tracking.store import artifact_root, resolve_uri
@@ -14,14 +15,14 @@ class MlflowTracker(Recorder):
     Args:
         uri: Of the store; where left out, ``$MLFLOW_TRACKING_URI``, else ``mlflow.db`` in this folder.
         experiment: Name of the MLflow experiment; made if it isn't there.
-        spool: Where entries wait; in memory, where left out.
+        spool: Where entries wait; in memory, where left out. What a ``DiskSpool`` holds goes out first.
     """
 
     def __init__(self, uri: str | None = None, *, experiment: str, spool: Spool | None = None) -> None:
         resolved = resolve_uri(uri)
-        artifacts = artifact_root(resolved, experiment)
-        super().__init__(
-            resolved,
-            lambda models: MlflowStore(resolved, experiment, artifacts, models),
-            spool=spool or MemorySpool(),
+        entries = MemorySpool() if spool is None else spool
+        entries.address(uri=resolved, experiment=experiment)
+        store = MlflowStore(
+            resolved, experiment, artifacts=artifact_root(resolved, experiment), find=entries.find
         )
+        super().__init__(resolved, store, spool=entries, save=save_model, answers=store.answers)

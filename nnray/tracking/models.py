@@ -1,33 +1,25 @@
-"""A model in MLflow: written without inferring requirements, and loadable at any batch size.
+"""A model in MLflow: sent from its files, found again, and registered, each once.
 
-The format is ``pt2``, a traced graph with a free batch dimension, which never unpickles anything. Its
-signature is a float32 tensor ``[-1, ...]`` to ``[-1, K]``. MLflow's own ``log_model`` works on the
-global store and the active run, so the steps are taken one by one, with explicit ids.
+MLflow's own ``log_model`` works on the global store and the active run, so the steps are taken one by
+one, with explicit ids. What is found twice, because a request that was given up was carried out after
+all, is removed.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import shutil
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nnray.errors import IncompatibleModel
-from nnray.tracking.recorder import HeldModel
+from nnray.tracking.model_files import fill_in
 from nnray.tracking.spool import Entry
 from nnray.tracking.tracker import ModelRecord, clean_name
 from nnray.tracking.writer import Refused
 
 if TYPE_CHECKING:
-    import numpy as np
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric
-    from mlflow.models import Model
-    from numpy.typing import NDArray
-    from torch import nn
 
 MODEL_TAG = "nnray.model"
 SHA_TAG = "nnray.sha256"
@@ -40,7 +32,7 @@ def log_model(
     run_id: str,
     *,
     entry: Entry,
-    held: HeldModel | None,
+    folder: Path | None,
     rows: Mapping[str, Sequence[Metric]],
 ) -> ModelRecord:
     """Log a model of a run, or find the one that was logged under this name and step.
@@ -49,31 +41,44 @@ def log_model(
         client: Of the store.
         run_id: Of the run that made the model.
         entry: What is to be logged.
-        held: The module; None if it went with an earlier process.
+        folder: The model's files; None if there are none.
         rows: Rows of the run that this process has sent, by metric; others are asked for.
 
     Raises:
-        Refused: The model is neither there nor held, or can't be written.
+        Refused: The model is neither there nor in its folder, or could not be written.
     """
     body = entry.body
     found = find_model(client, run_id, name=body["name"], step=body["step"])
     if found is None or found.status != "READY":
-        if held is None:
-            raise Refused("its weights went with the process that had them; resume the run to log it again")
-        found = _write(client, run_id, entry, held, found)
+        found = _send(client, run_id, entry, folder, found)
     _link(client, run_id, entry, found.model_id, rows)
     return ModelRecord(f"models:/{found.model_id}", found.model_id, found.tags.get(SHA_TAG, ""))
 
 
 def find_model(client: MlflowClient, run_id: str, *, name: str, step: int | None) -> LoggedModel | None:
     """The logged model of a run by name and step; the one of the highest step if that is left out."""
+    found = _search(client, run_id, name)
+    return found.get(max(found, default=0) if step is None else step)
+
+
+def _search(client: MlflowClient, run_id: str, name: str) -> dict[int, LoggedModel]:
+    """The models of a run by step; of twins that which is whole."""
     experiment_id = client.get_run(run_id).info.experiment_id
     where = f"source_run_id = '{run_id}' AND name = '{name}'"
-    found = client.search_logged_models([experiment_id], where)
-    steps = {
-        int(model.tags[MODEL_TAG].rpartition("@")[2]): model for model in found if MODEL_TAG in model.tags
-    }
-    return steps.get(max(steps, default=0) if step is None else step)
+    found = [m for m in client.search_logged_models([experiment_id], where) if MODEL_TAG in m.tags]
+    ordered = sorted(found, key=lambda model: (model.status == "READY", model.model_id))
+    for model in ordered:
+        if model.status == "PENDING" and model is not _of_step(ordered, _step(model)):
+            client.delete_logged_model(model.model_id)
+    return {_step(model): model for model in ordered}
+
+
+def _of_step(models: Sequence[LoggedModel], step: int) -> LoggedModel:
+    return [model for model in models if _step(model) == step][-1]
+
+
+def _step(model: LoggedModel) -> int:
+    return int(model.tags[MODEL_TAG].rpartition("@")[2])
 
 
 def register(client: MlflowClient, run_id: str, *, entry: Entry) -> str:
@@ -84,16 +89,32 @@ def register(client: MlflowClient, run_id: str, *, entry: Entry) -> str:
         raise Refused(f"no model {body['model']!r} to register; log it first")
     name = clean_name(body["name"]).replace("/", "_").replace(":", "_")
     if not any(known.name == name for known in client.search_registered_models(f"name = '{name}'")):
-        client.create_registered_model(name)
+        _new_name(client, name)
+    if not (versions := _versions(client, name, model)):
+        _new_version(client, run_id, name, model)
+        versions = _versions(client, name, model)
+    for twin in versions[1:]:
+        client.delete_model_version(name, str(twin))
+    client.set_registered_model_alias(name, body["alias"], str(versions[0]))
+    return str(versions[0])
+
+
+def _versions(client: MlflowClient, name: str, model: LoggedModel) -> list[int]:
     known = client.search_model_versions(f"name = '{name}'")
-    version = next((v.version for v in known if v.tags.get(MODEL_TAG) == model.model_id), None)
-    if version is None:
-        version = _new_version(client, run_id, name, model)
-    client.set_registered_model_alias(name, body["alias"], version)
-    return str(version)
+    return sorted(int(v.version) for v in known if v.tags.get(MODEL_TAG) == model.model_id)
 
 
-def _new_version(client: MlflowClient, run_id: str, name: str, model: LoggedModel) -> str:
+def _new_name(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _new_version(client: MlflowClient, run_id: str, name: str, model: LoggedModel) -> None:
     made = client.create_model_version(
         name,
         _source(client, model),
@@ -104,7 +125,6 @@ def _new_version(client: MlflowClient, run_id: str, name: str, model: LoggedMode
     )
     shown = [*json.loads(model.tags.get(VERSIONS_TAG, "[]")), {"name": name, "version": made.version}]
     client.set_logged_model_tags(model.model_id, {VERSIONS_TAG: json.dumps(shown)})
-    return str(made.version)
 
 
 def _source(client: MlflowClient, model: LoggedModel) -> str:
@@ -120,95 +140,27 @@ def _source(client: MlflowClient, model: LoggedModel) -> str:
     return str(model.artifact_location)
 
 
-def save_model(module: nn.Module, example: NDArray[np.float32], *, folder: Path, model: Model) -> None:
-    """Write a module as an MLflow model: pt2, signature, input example, pinned requirements.
-
-    Raises:
-        IncompatibleModel: ``torch.export`` can't trace the module with a free batch dimension.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        _export(module, example, folder, model)
-        _compare(module, example, folder)
-    except OSError:
-        raise
-    except Exception as error:
-        if "PytorchStreamWriter" in str(error):
-            raise OSError(f"can't write the model: {error}") from error
-        raise IncompatibleModel(
-            "torch.export",
-            [f"{type(module).__name__}: {(str(error).strip() or repr(error)).splitlines()[0]}"],
-            "Give forward() no Python branches on values or on the batch size.",
-        ) from error
-
-
-def _export(module: nn.Module, example: NDArray[np.float32], folder: Path, model: Model) -> None:
-    import mlflow.pytorch
-    import numpy as np
-    import torch
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import Schema, TensorSpec
-
-    with torch.no_grad():
-        outputs = module(torch.from_numpy(example))
-    inside, outside = (TensorSpec(np.dtype("float32"), (-1, *x.shape[1:])) for x in (example, outputs))
-    mlflow.pytorch.save_model(
-        module,
-        str(folder),
-        mlflow_model=model,
-        signature=ModelSignature(Schema([inside]), Schema([outside])),
-        input_example=example,
-        pip_requirements=list(requirements()),
-        serialization_format="pt2",
-    )
-
-
-def _compare(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
-    """See that what was written gives what the module gives, whatever the batch size."""
-    import numpy as np
-    import torch
-
-    written = torch.export.load(folder / "data" / "model.pt2").module()
-    for batch in (1, 7):
-        inputs = torch.from_numpy(np.resize(example, (batch, *example.shape[1:])))
-        with torch.no_grad():
-            torch.testing.assert_close(written(inputs), module(inputs), rtol=1e-4, atol=1e-5)
-
-
-@cache
-def requirements() -> tuple[str, ...]:
-    """What loading a model takes, pinned to what is installed."""
-    return tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "torch", "numpy"))
-
-
-def _write(
-    client: MlflowClient, run_id: str, entry: Entry, held: HeldModel, found: LoggedModel | None
+def _send(
+    client: MlflowClient, run_id: str, entry: Entry, folder: Path | None, found: LoggedModel | None
 ) -> LoggedModel:
-    from mlflow.models import Model
-
-    body, folder = entry.body, Path(entry.body["folder"])
-    module = held.module.cpu().eval()
+    """Send the files of a model that is not in the store, or not whole."""
+    body = entry.body
+    if "problem" not in body and (folder is None or not (folder / "MLmodel").is_file()):
+        raise Refused("its files are gone; resume the run to log it again")
     if found is None:
-        tags = {MODEL_TAG: f"{entry.run}/{body['name']}@{body['step']}", SHA_TAG: body["sha256"]}
         found = client.create_logged_model(
             client.get_run(run_id).info.experiment_id,
             name=body["name"],
             source_run_id=run_id,
-            tags=tags,
+            tags={MODEL_TAG: f"{entry.run}/{body['name']}@{body['step']}", SHA_TAG: body["sha256"]},
             params=body["params"],
             model_type="classifier",
         )
-    described: Any = Model(
-        artifact_path=found.artifact_location,
-        model_uuid=found.model_id,
-        run_id=run_id,
-        model_id=found.model_id,
-    )
-    try:
-        save_model(module, held.example, folder=folder, model=described)
-    except IncompatibleModel as error:
+    if "problem" in body:
         client.finalize_logged_model(found.model_id, "FAILED")
-        raise Refused(str(error)) from error
+        raise Refused(body["problem"])
+    assert folder is not None
+    fill_in(folder, logged=found, run_id=run_id)
     client.log_model_artifacts(found.model_id, str(folder))
     return client.finalize_logged_model(found.model_id, "READY")
 
@@ -218,21 +170,34 @@ def _link(
 ) -> None:
     """Show the model among the run's outputs, with the run's own rows for its metrics."""
     from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.exceptions import MlflowException
 
     step, time_ms = entry.body["step"], entry.body["time_ms"]
-    outputs = client.get_run(run_id).outputs
-    if outputs is None or all(output.model_id != model_id for output in outputs.model_outputs):
-        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    if not _is_output(client, run_id, model_id):
+        try:
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+        except MlflowException:
+            if not _is_output(client, run_id, model_id):
+                raise
     linked = []
     for key, value in entry.body["metrics"].items():
         name = clean_name(key)
-        history = rows.get(name) or client.get_metric_history(run_id, name)
-        own = _own_row(history, step) or Metric(name, value, time_ms, step)
+        own = _at(rows.get(name, ()), step) or _own_row(client.get_metric_history(run_id, name), step)
+        own = own or Metric(name, value, time_ms, step)
         linked.append(Metric(name, own.value, own.timestamp, own.step, model_id=model_id, run_id=run_id))
     if linked:
         client.log_batch(run_id, metrics=linked, synchronous=True)
 
 
+def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
+    outputs = client.get_run(run_id).outputs
+    return outputs is not None and any(output.model_id == model_id for output in outputs.model_outputs)
+
+
 def _own_row(history: Sequence[Metric], step: int) -> Metric | None:
     """The row at a step, else the newest, so that no value is recorded twice."""
-    return next((row for row in history if row.step == step), history[-1] if history else None)
+    return _at(history, step) or (history[-1] if history else None)
+
+
+def _at(rows: Sequence[Metric], step: int) -> Metric | None:
+    return next((row for row in rows if row.step == step), None)

@@ -8,30 +8,29 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from nnray.errors import TrackingError
+from nnray.errors import IncompatibleModel, TrackingError
 from nnray.tracking.spool import Entry, Spool
 from nnray.tracking.tracker import Dataset, MetricRow, ModelRecord, Status, clean_name, run_key, with_flags
-from nnray.tracking.writer import Deliver, Writer
+from nnray.tracking.writer import Deliver, GivenUp, Writer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class HeldModel:
-    """A module waiting to be written, and inputs to write it with."""
 
-    module: nn.Module
-    example: NDArray[np.float32]
+class Save(Protocol):
+    """Writes a module to a folder; it is in eval mode, on the CPU, and left as it was."""
+
+    def __call__(self, module: nn.Module, example: NDArray[np.float32], *, folder: Path) -> None:
+        """Write it, or raise ``IncompatibleModel`` or ``OSError``."""
 
 
 def now_ms() -> int:
@@ -44,22 +43,34 @@ class Recorder:
 
     Args:
         uri: Where the record is kept.
-        make_deliver: Given the models that wait to be written, by folder, makes what delivers entries.
-        spool: Where entries wait.
+        deliver: Delivers entries.
+        spool: Where entries wait; what is there already goes out first.
+        save: Writes models into the spool.
+        answers: Whether the store answers at all; None where it always does.
     """
 
     def __init__(
-        self, uri: str, make_deliver: Callable[[Mapping[str, HeldModel]], Deliver], *, spool: Spool
+        self,
+        uri: str,
+        deliver: Deliver,
+        *,
+        spool: Spool,
+        save: Save,
+        answers: Callable[[], bool] | None = None,
     ) -> None:
-        self._uri, self._spool = uri, spool
+        self._uri, self._spool, self._save = uri, spool, save
         self._futures: dict[str, Future[Any]] = {}
-        self._models: dict[str, HeldModel] = {}
-        self._writer = Writer(make_deliver(self._models), spool, done=self._done)
+        self._writer = Writer(deliver, spool, done=self._done, answers=answers)
 
     @property
     def uri(self) -> str:
         """Where the record is kept."""
         return self._uri
+
+    @property
+    def spool(self) -> Path | None:
+        """Where unsent records outlive this process; None if they don't."""
+        return self._spool.folder if self._spool.durable else None
 
     def start_run(
         self,
@@ -87,9 +98,20 @@ class Recorder:
     def run_id(self, run: str, timeout_s: float = 10.0) -> str | None:
         """The store's own id of a run; None if the store has not said by then."""
         future: Future[str] = self._ask("id", run, {})
-        with contextlib.suppress(TrackingError, FutureTimeoutError):
-            return future.result(timeout_s)
+        with contextlib.suppress(TrackingError):
+            return self.wait(future, timeout_s)
         return None
+
+    def wait(self, future: Future[T], timeout_s: float = 30.0) -> T:
+        """What one of this tracker's futures came to.
+
+        Raises:
+            TrackingError: The time is up, or the store is in trouble: the record waits in the spool.
+            NnrayError: What went wrong with it.
+        """
+        if not self._writer.wait(future.done, timeout_s) and not future.done():
+            raise TrackingError(f"{self._uri} has not taken it yet: {self._writer.why()}")
+        return future.result(0)
 
     def log_metrics(self, run: str, rows: Sequence[MetricRow]) -> None:
         """Record values of metrics."""
@@ -109,7 +131,7 @@ class Recorder:
 
     def log_artifact(self, run: str, path: Path, folder: str = "") -> None:
         """Record a file; it must stay as it is until it has been sent."""
-        self._put("artifact", run, {"path": str(Path(path).absolute()), "folder": folder})
+        self._put("artifact", run, {"path": self._spool.keep(Path(path)), "folder": folder})
 
     def log_text(self, run: str, text: str, file: str) -> None:
         """Record a text under the file name ``file``, which may have folders."""
@@ -137,20 +159,24 @@ class Recorder:
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Future[ModelRecord]:
-        """Log a model, once for a run, name and step; the module is copied before this returns."""
-        folder = str(self._spool.folder / f"model-{uuid.uuid4().hex}")
-        plain = getattr(module, "_orig_mod", module)  # what torch.compile wraps
-        self._models[folder] = HeldModel(copy.deepcopy(plain), example)
+        """Log a model, once for a run, name and step; it is written to the spool before this returns."""
         body = {
             "name": clean_name(name).replace("/", "_"),
             "step": step,
             "sha256": sha256,
             "time_ms": now_ms(),
-            "folder": folder,
             "metrics": dict(metrics or {}),
             "params": {clean_name(k): str(v) for k, v in (params or {}).items()},
         }
-        return self._ask("model", run, body)
+        folder = self._spool.folder / f"model-{uuid.uuid4().hex}"
+        try:
+            with _ready(module) as plain:
+                self._save(plain, example, folder=folder)
+        except (IncompatibleModel, OSError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._put("model", run, {**body, "problem": str(error)})
+            return _failed(error)
+        return self._ask("model", run, {**body, "folder": self._spool.keep(folder)})
 
     def register(
         self, run: str, name: str, *, model: str = "model", step: int | None = None, alias: str = "champion"
@@ -171,8 +197,11 @@ class Recorder:
         return self._writer.problems()
 
     def close(self, timeout_s: float = 30.0) -> int:
-        """Flush, then stop; returns how many records were never sent."""
+        """Flush, then stop; returns how many records were not sent."""
         left = self._writer.close(timeout_s)
+        for ticket in list(self._futures):
+            if (future := self._futures.pop(ticket, None)) is not None:
+                future.set_exception(TrackingError(f"it was not sent: {self._writer.why()}"))
         self._spool.close()
         return left
 
@@ -186,13 +215,40 @@ class Recorder:
         return future
 
     def _done(self, entry: Entry, result: Any, error: Exception | None) -> None:
-        if entry.kind == "model":
-            self._models.pop(entry.body["folder"], None)
-            shutil.rmtree(entry.body["folder"], ignore_errors=True)
-        future = self._futures.pop(entry.body.get("ticket", ""), None)
+        if entry.kind == "model" and not isinstance(error, GivenUp):
+            self._remove(entry.body.get("folder"))
+        future = self._futures.pop(str(entry.body.get("ticket")), None)
         if future is None:
             return
         if error is None:
             future.set_result(result)
         else:
             future.set_exception(error)
+
+    def _remove(self, name: Any) -> None:
+        """Remove the files of a model: only those in the spool, whatever an entry says."""
+        found = self._spool.find(name) if isinstance(name, str) else None
+        if found is not None and found.resolve().parent == self._spool.folder.resolve():
+            shutil.rmtree(found, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _ready(module: nn.Module) -> Iterator[nn.Module]:
+    """What ``torch.compile`` wraps, in eval mode and on the CPU; the module itself stays as it was."""
+    plain = getattr(module, "_orig_mod", module)
+    if any(tensor.device.type != "cpu" for tensor in (*plain.parameters(), *plain.buffers())):
+        yield copy.deepcopy(plain).cpu().eval()
+        return
+    modes = [(each, each.training) for each in plain.modules()]
+    try:
+        yield plain.eval()
+    finally:
+        for each, mode in modes:
+            each.training = mode
+
+
+def _failed(error: Exception) -> Future[Any]:
+    future = Future[Any]()
+    known = isinstance(error, IncompatibleModel)
+    future.set_exception(error if known else TrackingError(f"can't write the model: {error}"))
+    return future

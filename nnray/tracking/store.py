@@ -11,15 +11,14 @@ import os
 import re
 import sqlite3
 import tempfile
-import threading
-from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
 from nnray.errors import TrackingError
-from nnray.tracking.client import make_client, set_environment
+from nnray.tracking.server import look
 from nnray.tracking.tracker import clean_name
 
 _SQLITE = re.compile(r"^(sqlite(?:\+\w+)?):///(?P<path>[^?]*)(?P<query>\?.*)?$")
@@ -72,24 +71,34 @@ def artifact_root(uri: str, experiment: str) -> str | None:
     return str(file.parent / "mlruns" / clean_name(experiment).replace("/", "_"))
 
 
-def check(uri: str | None = None, *, timeout_s: float = 10.0) -> str:
-    """See that a store can be written to, without making anything in it.
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store as it was found.
+
+    Args:
+        uri: Absolute.
+        problem: Why it is away, and what to do; empty if it is there. Records wait in the run's spool.
+    """
+
+    uri: str
+    problem: str = ""
+
+
+def check(uri: str | None = None, *, timeout_s: float = 10.0) -> Store:
+    """See whether a store can be written to, without making anything in it.
 
     Returns:
-        The URI, absolute.
+        The store; with its problem if it is merely away, or busy.
 
     Raises:
-        TrackingError: With what is wrong and what to do.
+        TrackingError: It can never be written to as it is: with what is wrong and what to do.
     """
     resolved = resolve_uri(uri)
     file = sqlite_file(resolved)
     if file is None:
-        _within(timeout_s, lambda: _ask(resolved), resolved)
-    else:
-        _check_folder(file.parent)
-        if file.exists():
-            _check_sqlite(file, min(timeout_s, 5.0))
-    return resolved
+        return Store(resolved, look(resolved, timeout_s=timeout_s))
+    _check_folder(file.parent)
+    return Store(resolved, _check_sqlite(file, min(timeout_s, 5.0)) if file.exists() else "")
 
 
 def _check_folder(folder: Path) -> None:
@@ -104,7 +113,8 @@ def _check_folder(folder: Path) -> None:
         ) from error
 
 
-def _check_sqlite(file: Path, timeout_s: float) -> None:
+def _check_sqlite(file: Path, timeout_s: float) -> str:
+    """Check a data base; the problem is that of one that is busy."""
     try:
         with closing(sqlite3.connect(file, timeout=timeout_s, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -116,8 +126,12 @@ def _check_sqlite(file: Path, timeout_s: float) -> None:
             )
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
-        raise TrackingError(f"{file}: {_advice(error)}") from error
+        problem = f"{file}: {_advice(error)}"
+        if "locked" in str(error):
+            return problem
+        raise TrackingError(problem) from error
     _check_schema(file, tables, {version for (version,) in versions})
+    return ""
 
 
 def _check_schema(file: Path, tables: set[str], versions: set[str]) -> None:
@@ -161,37 +175,3 @@ def schema_revisions() -> tuple[str, ...]:
     while (following := after.get(chain[-1] if chain else None)) is not None:
         chain.append(following)
     return tuple(chain)
-
-
-def _ask(uri: str) -> None:
-    make_client(uri).search_experiments(max_results=1)
-
-
-def _within(timeout_s: float, action: Callable[[], None], uri: str) -> None:
-    """Run a check that may hang in a thread of its own, and wait no longer than ``timeout_s``."""
-    set_environment()
-    errors: list[Exception] = []
-
-    def attempt() -> None:
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - handed on below
-            errors.append(error)
-
-    thread = threading.Thread(target=attempt, name="nnray-tracking-check", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        raise TrackingError(
-            f"{_hidden(uri)}: no answer within {timeout_s:g} s; see that the store is running"
-        )
-    if errors:
-        reason = (str(errors[0]).strip() or type(errors[0]).__name__).splitlines()[0][:500]
-        raise TrackingError(
-            f"{_hidden(uri)} can't be used: {reason}; see that the store is running and that you may write"
-        ) from errors[0]
-
-
-def _hidden(uri: str) -> str:
-    """A URI without the password in it."""
-    return re.sub(r"//([^:/@]+):[^@/]+@", r"//\1:***@", uri)

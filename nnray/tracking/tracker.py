@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
+T = TypeVar("T")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 RUN_TAG = "nnray.run"
 NOT_FINITE = "_not_finite"
@@ -86,6 +87,10 @@ class Tracker(Protocol):
     def uri(self) -> str:
         """Where the record is kept."""
 
+    @property
+    def spool(self) -> Path | None:
+        """Where unsent records outlive this process; None if they don't."""
+
     def start_run(
         self,
         *,
@@ -117,6 +122,14 @@ class Tracker(Protocol):
 
     def run_id(self, run: str, timeout_s: float = 10.0) -> str | None:
         """The store's own id of a run; None if the store has not said by then."""
+
+    def wait(self, future: Future[T], timeout_s: float = 30.0) -> T:
+        """What ``log_model`` or ``register`` came to, waiting as ``flush`` does.
+
+        Raises:
+            TrackingError: The time is up, or the store is in trouble: the record waits in the spool.
+            NnrayError: What went wrong with it.
+        """
 
     def log_metrics(self, run: str, rows: Sequence[MetricRow]) -> None:
         """Record values of metrics."""
@@ -151,7 +164,9 @@ class Tracker(Protocol):
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Future[ModelRecord]:
-        """Log a model, once for a run, name and step; the module is copied before this returns.
+        """Log a model, once for a run, name and step; it is written down before this returns.
+
+        That takes seconds: not for the training path.
 
         Args:
             run: Key of the run that made it.
@@ -164,7 +179,7 @@ class Tracker(Protocol):
             params: Shown with the model.
 
         Returns:
-            What was logged, once it has been; its exception names what went wrong.
+            What was logged, once it has been; its exception names what went wrong. See ``wait``.
         """
 
     def register(
@@ -184,13 +199,16 @@ class Tracker(Protocol):
         """End a run."""
 
     def flush(self, timeout_s: float = 30.0) -> int:
-        """Wait until all is stored, or the time is up; returns how many records are still unsent."""
+        """Wait until all is stored, or the time is up; returns how many records are still unsent.
+
+        While the store is in trouble, all waits together take about five seconds.
+        """
 
     def problems(self) -> tuple[str, ...]:
         """What the store refused, and why it can't be reached now; empty if all is well."""
 
     def close(self, timeout_s: float = 30.0) -> int:
-        """Flush, then stop; returns how many records were never sent."""
+        """Flush, then stop; returns how many records were not sent."""
 
 
 def run_key(name: str, *, key: str | None, parent: str | None) -> str:

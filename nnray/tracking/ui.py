@@ -31,7 +31,10 @@ def serve(uri: str | None = None, *, host: str = "127.0.0.1", port: int = 5000) 
     Raises:
         TrackingError: The port is taken, the store can't be used, or it has pages of its own.
     """
-    resolved = check(uri)
+    store = check(uri)
+    if store.problem:
+        raise TrackingError(store.problem)
+    resolved = store.uri
     _check_shown_here(resolved)
     check_port(host, port)
     own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}

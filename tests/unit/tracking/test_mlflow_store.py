@@ -83,7 +83,7 @@ def test_a_deleted_experiment_is_named_and_not_written_to(store_uri: str) -> Non
 
 
 def test_a_model_whose_weights_are_lost_is_refused_and_can_be_logged_again(store_uri: str) -> None:
-    store = MlflowStore(store_uri, "mine", None, {})
+    store = MlflowStore(store_uri, "mine", artifacts=None, find=Path)
     start = {"name": "one", "verb": "train", "parent": None, "time_ms": 1, "tags": {}}
     store(Entry("start", "one", start))
     lost = {
@@ -120,6 +120,6 @@ def test_a_data_set_is_an_input_of_the_run_with_its_digest(store_uri: str) -> No
 
 
 def test_a_mistake_of_ours_is_refused_and_not_tried_for_ever(store_uri: str) -> None:
-    store = MlflowStore(store_uri, "mine", None, {})
+    store = MlflowStore(store_uri, "mine", artifacts=None, find=Path)
     with pytest.raises(Refused, match="KeyError"):
         store(Entry("start", "one", {}))

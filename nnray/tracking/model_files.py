@@ -1,0 +1,101 @@
+"""A model as files: written without inferring requirements, and loadable at any batch size.
+
+The format is ``pt2``, a traced graph with a free batch dimension, which never unpickles anything. Its
+signature is a float32 tensor ``[-1, ...]`` to ``[-1, K]``. The files are written before any store is asked,
+so the store's ids are filled in later.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import threading
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from nnray.errors import IncompatibleModel
+from nnray.tracking.client import prepare
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow.entities import LoggedModel
+    from numpy.typing import NDArray
+    from torch import nn
+
+_ONE_AT_A_TIME = threading.Lock()
+"""``torch.export`` keeps state of the process."""
+
+
+def save_model(module: nn.Module, example: NDArray[np.float32], *, folder: Path) -> None:
+    """Write a module as an MLflow model: pt2, signature, input example, pinned requirements.
+
+    Raises:
+        IncompatibleModel: ``torch.export`` can't trace the module with a free batch dimension.
+        OSError: The disk is full.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with _ONE_AT_A_TIME:
+            _export(module, example, folder)
+            _compare(module, example, folder)
+    except OSError:
+        raise
+    except Exception as error:
+        if "PytorchStreamWriter" in str(error):
+            raise OSError(f"can't write the model: {error}") from error
+        raise IncompatibleModel(
+            "torch.export",
+            [f"{type(module).__name__}: {(str(error).strip() or repr(error)).splitlines()[0]}"],
+            "Give forward() no Python branches on values or on the batch size.",
+        ) from error
+
+
+def fill_in(folder: Path, *, logged: LoggedModel, run_id: str) -> None:
+    """Write the store's ids into the files of a model, in one step."""
+    described = yaml.safe_load((folder / "MLmodel").read_text())
+    ids = {"model_uuid": logged.model_id, "model_id": logged.model_id, "run_id": run_id}
+    aside = folder / ".MLmodel.tmp"
+    aside.write_text(yaml.safe_dump(described | ids | {"artifact_path": logged.artifact_location}))
+    aside.replace(folder / "MLmodel")
+
+
+def _export(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
+    prepare()
+    import mlflow.pytorch
+    import numpy as np
+    import torch
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    with torch.no_grad():
+        outputs = module(torch.from_numpy(example))
+    inside, outside = (TensorSpec(np.dtype("float32"), (-1, *x.shape[1:])) for x in (example, outputs))
+    mlflow.pytorch.save_model(
+        module,
+        str(folder),
+        signature=ModelSignature(Schema([inside]), Schema([outside])),
+        input_example=example,
+        pip_requirements=list(requirements()),
+        serialization_format="pt2",
+    )
+
+
+def _compare(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
+    """See that what was written gives what the module gives, whatever the batch size."""
+    import numpy as np
+    import torch
+
+    written = torch.export.load(folder / "data" / "model.pt2").module()
+    for batch in (1, 7):
+        inputs = torch.from_numpy(np.resize(example, (batch, *example.shape[1:])))
+        with torch.no_grad():
+            torch.testing.assert_close(written(inputs), module(inputs), rtol=1e-4, atol=1e-5)
+
+
+@cache
+def requirements() -> tuple[str, ...]:
+    """What loading a model takes, pinned to what is installed."""
+    return tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "torch", "numpy"))
