@@ -23,6 +23,7 @@ from nnray.durable import append_json, read_json_lines
 from nnray.errors import ConfigError, DataError, Problem
 from nnray.evaluation.evaluate import evaluate
 from nnray.runners.cores import available_cores
+from nnray.runners.sweep.clone import cloned_epoch, settle
 from nnray.training import checkpoint
 from nnray.training.device import find_device
 from nnray.training.loop import EpochReport, OnProgress, fit
@@ -102,6 +103,9 @@ def train_epochs(
 ) -> Iterator[EpochRecord]:
     """Train in ``folder``, from its newest intact checkpoint on where there is one.
 
+    One that was taken over from another trial brings weights, moments and counters; the
+    hyperparameters are the experiment's. Later ones are the trial's own.
+
     Args:
         built: What to train.
         folder: Of the run or the trial.
@@ -113,7 +117,7 @@ def train_epochs(
     """
     training, state = built.experiment.training, built.state
     checkpoints, history = folder / "checkpoints", History(folder / "history.jsonl")
-    _restore(built, checkpoints, on_skipped)
+    _restore(built, folder, on_skipped)
     yield from history.upto(state.epoch)
     reports = fit(
         state,
@@ -135,11 +139,15 @@ def train_epochs(
         yield record
 
 
-def _restore(built: Assembly, checkpoints: Path, on_skipped: Callable[[str], None] | None) -> None:
-    found = checkpoint.newest(checkpoints)
+def _restore(built: Assembly, folder: Path, on_skipped: Callable[[str], None] | None) -> None:
+    settle(folder)
+    found = checkpoint.newest(folder / "checkpoints")
     if found is None:
         return
-    built.state.load_state_dict(found.state)
+    if found.state["epoch"] <= cloned_epoch(folder):
+        built.state.adopt(found.state, steps=found.state["epoch"] * built.train.num_batches)
+    else:
+        built.state.load_state_dict(found.state)
     for problem in found.skipped:
         if on_skipped is not None:
             on_skipped(problem)

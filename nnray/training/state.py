@@ -15,6 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nnray.training.early_stopping import BestEpoch
 
+_DECIDE_MOMENTS = ("amsgrad", "centered", "momentum")
+"""Options of torch's optimizers that decide which tensors are kept for a parameter."""
+
 
 class Stateful(Protocol):
     """Anything that can be saved and brought back."""
@@ -102,6 +105,36 @@ class TrainState:
         for name, part in self._parts().items():
             part.load_state_dict(saved[name])
         self.epoch, self.step = saved["epoch"], saved["step"]
+
+    def adopt(self, saved: Mapping[str, Any], *, steps: int) -> None:
+        """Go on from the state of another training, with this one's own hyperparameters.
+
+        Taken are weights, moments, counters and the best epoch. What this one has and the other has
+        not, such as an average of the weights, begins here. An optimizer's moments are left behind
+        where an option has changed that decides which of them there are.
+
+        Args:
+            saved: The other's state; same model, same kind of optimizer.
+            steps: Where the schedule stands; in this one's own steps, for its batches may be larger.
+        """
+        own = self.state_dict()
+        optimizer, schedule = dict(saved["optimizer"]), dict(saved["schedule"])
+        if "param_groups" in own["optimizer"]:
+            if not _same_moments(own["optimizer"]["param_groups"], optimizer["param_groups"]):
+                optimizer["state"] = {}
+            optimizer["param_groups"] = own["optimizer"]["param_groups"]
+        if "steps" in schedule:
+            schedule["steps"] = steps
+        self.load_state_dict({**own, **saved, "optimizer": optimizer, "schedule": schedule})
+
+
+def _same_moments(groups: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
+    """Whether optimizers with these groups keep the same for each parameter."""
+    return all(
+        bool(group.get(option)) == bool(other.get(option))
+        for group, other in zip(groups, others, strict=True)
+        for option in _DECIDE_MOMENTS
+    )
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
