@@ -26,7 +26,7 @@ check: $(READY) ## format, lint, types, layers and docs in one
 	@echo "== docs"; NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY) ## measure speed; each script prints its ratio to a baseline of the same run
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
 
 ui: $(READY) ## open MLflow's UI on the store of this folder
 	@$(BIN)/nnray ui $(ARGS)

@@ -24,6 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from _machine import commit, processor
+
 TARGETS = {"mlp": 3.0, "cnn": 1.4}
 CONTENDERS = ("plain", "plain_workers", "nnray")
 BATCH_SIZE, LR = 64, 1e-3
@@ -187,21 +189,6 @@ def log_row(model: str, runs: dict[str, list[Run]], *, epochs: int, threads: int
             f"{processor()}, torch {torch.__version__}, Python {platform.python_version()}, {commit()} |",
         ]
     )
-
-
-def processor() -> str:
-    """The processor's name and how many cores of it there are."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"
-
-
-def commit() -> str:
-    """The commit that was measured, and whether files differed from it."""
-    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -64,34 +64,46 @@ def train(experiment: Source, overrides: Sequence[str] = (), *, quiet: bool = Fa
     return _train(folder.create(resolved, "train", search=_search_path()), quiet=quiet)
 
 
-def sweep(experiment: Source, overrides: Sequence[str] = (), *, quiet: bool = False) -> SweepResult:
+def sweep(
+    experiment: Source, overrides: Sequence[str] = (), *, warm_start: str | None = None, quiet: bool = False
+) -> SweepResult:
     """Search the experiment's ``sweep.space`` with Ray Tune and Optuna, and record every trial.
 
     Args:
         experiment: With a ``sweep`` section.
         overrides: As for ``load``.
+        warm_start: An earlier sweep, as for ``resume``, whose trials the searcher knows from the start.
         quiet: Show no progress.
 
     Raises:
         ConfigError: There is no ``sweep`` section.
+        RunError: The earlier sweep isn't there, or has nothing that can be used.
         NnrayError: Whatever else is wrong, in words.
     """
     from nnray.runners import folder
 
     resolved = _resolve(experiment, overrides)
     config.require_sweep(resolved)
+    files = {}
+    if warm_start is not None:
+        from nnray.runners.sweep.warm import WARM, gather
+
+        files[WARM] = gather(folder.find(warm_start, root=Path(resolved.tracking.dir)), resolved)
     _check_store(resolved)
-    return _sweep(folder.create(resolved, "sweep", search=_search_path()), quiet=quiet)
+    return _sweep(folder.create(resolved, "sweep", search=_search_path(), files=files), quiet=quiet)
 
 
-def resume(run: str | None = None, *, root: str | Path = "runs", quiet: bool = False) -> RunResult:
+def resume(
+    run: str | None = None, *, root: str | Path = "runs", trials: str | int | None = None, quiet: bool = False
+) -> RunResult | SweepResult:
     """Go on with an interrupted run, exactly where it stood.
 
-    A run that has ended gives its result again.
+    A run that has ended gives its result again; a sweep with more trials than it had goes on.
 
     Args:
         run: An MLflow run id, or the name or path of a run's folder; None for the newest run.
         root: The folder that holds the runs' folders.
+        trials: How many trials a sweep shall have; ``"+20"`` for so many more than it had.
         quiet: Show no progress.
 
     Raises:
@@ -101,10 +113,15 @@ def resume(run: str | None = None, *, root: str | Path = "runs", quiet: bool = F
 
     found = folder.last(Path(root)) if run is None else folder.find(run, root=Path(root))
     search_modules([Path(entry) for entry in found.record["search"]])
-    if found.record["verb"] != "train":
-        raise RunError(f"{found.name} is a {found.record['verb']}: only a train can be resumed as yet")
+    is_sweep = found.record["verb"] == "sweep"
+    if trials is not None and not is_sweep:
+        raise RunError(f"{found.name} is a {found.record['verb']}: only a sweep has trials")
     _check_store(found.experiment)
-    return _train(found, quiet=quiet)
+    if trials is not None:
+        from nnray.runners.sweep.extend import extend
+
+        extend(found, trials)
+    return _sweep(found, quiet=quiet) if is_sweep else _train(found, quiet=quiet)
 
 
 @dataclass(frozen=True, slots=True)

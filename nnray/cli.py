@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import Exit, TyperException
@@ -40,6 +40,7 @@ Overrides = Annotated[
     typer.Argument(metavar="[PATH=VALUE]...", help="Fields to set, such as optimizer.lr=3e-3."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Root = Annotated[Path, typer.Option("--dir", help="The folder of the runs' folders.")]
 Json = Annotated[bool, typer.Option("--json", help="The last line of stdout is one JSON object.")]
 
 
@@ -66,17 +67,29 @@ def train(file: File, overrides: Overrides = None, *, quiet: Quiet = False, as_j
 
     with _running():
         result = api.train(file, overrides or [], quiet=quiet)
-    _print_run(result, as_json=as_json)
+    _print_result(result, as_json=as_json)
 
 
 @app.command()
-def sweep(file: File, overrides: Overrides = None, *, quiet: Quiet = False, as_json: Json = False) -> None:
+def sweep(
+    file: File,
+    overrides: Overrides = None,
+    *,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            "--warm-start", metavar="RUN", help="An earlier sweep to begin from.", show_default=False
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Search the space in the file's sweep section; every trial is recorded with its model."""
     from nnray import api
 
     with _running():
-        result = api.sweep(file, overrides or [], quiet=quiet)
-    _print_sweep(result, as_json=as_json)
+        result = api.sweep(file, overrides or [], warm_start=warm_start, quiet=quiet)
+    _print_result(result, as_json=as_json)
 
 
 @app.command()
@@ -86,7 +99,11 @@ def resume(
     ] = None,
     *,
     last: Annotated[bool, typer.Option("--last", help="The newest run.")] = False,
-    root: Annotated[Path, typer.Option("--dir", help="The folder of the runs' folders.")] = Path("runs"),
+    root: Root = Path("runs"),
+    trials: Annotated[
+        str | None,
+        typer.Option(metavar="N|+N", help="Trials that a sweep shall have; +N more.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -96,8 +113,8 @@ def resume(
     if (run is None) != last:
         raise typer.BadParameter("name a run, or give --last: one of the two")
     with _running():
-        result = api.resume(run, root=root, quiet=quiet)
-    _print_run(result, as_json=as_json)
+        result = api.resume(run, root=root, trials=trials, quiet=quiet)
+    _print_result(result, as_json=as_json)
 
 
 @app.command()
@@ -162,28 +179,11 @@ def _running() -> Iterator[None]:
         raise _Stopped(str(interrupt) or "interrupted") from interrupt
 
 
-def _print_run(result: RunResult, *, as_json: bool) -> None:
+def _print_result(result: RunResult | SweepResult, *, as_json: bool) -> None:
     if as_json:
-        _print_json(result.to_dict())
-        return
-    shown = ("test_accuracy", "test_loss", "val_accuracy", "val_loss")
-    for name in (name for name in shown if name in result.metrics):
-        typer.echo(f"{name:14} {result.metrics[name]:.4f}")
-    typer.echo(f"epoch          {result.epoch} of {result.epochs}")
-    typer.echo(f"run            {result.run_id}")
-    typer.echo(f"model          {result.model_uri}")
-    typer.echo("open the UI    nnray ui")
-
-
-def _print_sweep(result: SweepResult, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(result.to_dict())
+        typer.echo(json.dumps(result.to_dict(), sort_keys=True))
     else:
         typer.echo(result.summary())
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, sort_keys=True))
 
 
 def _terminated(signum: int, frame: object) -> None:

@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,17 @@ class RunFolder:
         write_json(self.path / _RESULT, result)
         self.update(status="finished")
 
+    def reopen(self, experiment: Experiment) -> None:
+        """Have a run go on with more than it was begun with, even if it has ended.
+
+        Whatever was decided at its end, its test included, is decided anew.
+        """
+        write_bytes(self.path / _CONFIG, dump(experiment).encode())
+        record = {key: value for key, value in self.record.items() if key not in ("test", "test_time_ms")}
+        looks = int(record.get("looks", 0)) + ("test" in self.record)
+        write_json(self.path / _RECORD, record | {"status": "interrupted", "looks": looks})
+        (self.path / _RESULT).unlink(missing_ok=True)
+
     @contextmanager
     def discarded_unless_begun(self) -> Iterator[None]:
         """Remove the folder if the block fails before anything was recorded of the run."""
@@ -97,13 +108,20 @@ class RunFolder:
             yield
 
 
-def create(experiment: Experiment, verb: str, *, search: Sequence[str] = ()) -> RunFolder:
+def create(
+    experiment: Experiment,
+    verb: str,
+    *,
+    search: Sequence[str] = (),
+    files: Mapping[str, Mapping[str, Any]] | None = None,
+) -> RunFolder:
     """Make the folder of a new run, whole or not at all.
 
     Args:
         experiment: What it will run.
         verb: ``train`` or ``sweep``.
         search: Folders in which the experiment's own modules are found.
+        files: JSON files that the run needs from its start, by name.
 
     Raises:
         RunError: The folder ``tracking.dir`` can't be written.
@@ -123,6 +141,8 @@ def create(experiment: Experiment, verb: str, *, search: Sequence[str] = ()) -> 
         aside.mkdir(parents=True)
         write_bytes(aside / _CONFIG, dump(experiment).encode())
         write_json(aside / _RECORD, record)
+        for file, value in (files or {}).items():
+            write_json(aside / file, value)
         aside.rename(root / name)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)

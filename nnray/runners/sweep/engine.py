@@ -31,7 +31,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from nnray.runners.cluster import Resources
-from nnray.runners.sweep.conductor import Conductor
+from nnray.runners.memory_limit import memory_limit, oom_kills
+from nnray.runners.sweep.conductor import Conductor, Fate
 from nnray.runners.sweep.trial import Epoch, Failure, Resting, Trainer, Weights, Worker, WorkerSpec
 
 _ENVIRONMENT = {
@@ -124,6 +125,9 @@ class _TrialActor(tune.Trainable):
     def finish(self) -> Weights | None:
         return self._worker.finish()
 
+    def rest(self) -> None:
+        self._worker.rest()
+
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._worker.begin(_number(config), json.loads(config["params"]))
 
@@ -147,7 +151,7 @@ class _Proposals(Searcher):
             return None
         proposal = self._conductor.propose()
         if proposal is None:
-            return Searcher.FINISHED
+            return Searcher.FINISHED if self._conductor.is_exhausted else None
         self._out.add(trial_id)
         return {"trial": proposal.number, "params": json.dumps(dict(proposal.params))}
 
@@ -165,41 +169,49 @@ class _Proposals(Searcher):
 
 
 class _Judge(FIFOScheduler):
-    """Tune's view of who decides."""
+    """Tune's view of who decides. A Tune trial is one stretch of ours: after a pause comes another."""
 
     def __init__(self, conductor: Conductor, on_model: OnModel) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._conductor, self._on_model = conductor, on_model
-        self._ended: set[int] = set()
+        self._over: set[str] = set()
         self._pending_since: dict[str, float] = {}
+        self._oom_kills = oom_kills()
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        number = _number(trial.config)
-        if number not in self._ended and self._is_over(number, result["outcome"]):
-            self._ended.add(number)
-            self._collect(number, trial)
-        if number not in self._ended or self._is_another_starting(tune_controller):
+        if trial.trial_id not in self._over:
+            fate = self._judge(_number(trial.config), result["outcome"])
+            if fate is not Fate.GO_ON:
+                self._over.add(trial.trial_id)
+                self._let_go(trial, fate)
+        if trial.trial_id not in self._over or self._is_another_starting(tune_controller):
             return TrialScheduler.CONTINUE
+        self._over.discard(trial.trial_id)
         return TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        self._conductor.fail(_number(trial.config), _why(trial))
+        kills, before = oom_kills(), self._oom_kills
+        self._oom_kills = kills
+        self._conductor.fail(_number(trial.config), _out_of_memory() if kills > before else _why(trial))
 
-    def _is_over(self, number: int, outcome: Epoch | Failure | Resting) -> bool:
+    def _judge(self, number: int, outcome: Epoch | Failure | Resting) -> Fate:
         match outcome:
             case Epoch():
                 return self._conductor.report(number, outcome)
             case Failure():
                 self._conductor.fail(number, outcome.reason)
-                return True
+                return Fate.END
             case Resting():
-                return False
+                return Fate.GO_ON
 
-    def _collect(self, number: int, trial: TuneTrial) -> None:
-        """Ask the worker for the model now, ahead of its next trial; wait for it elsewhere."""
+    def _let_go(self, trial: TuneTrial, fate: Fate) -> None:
+        """Have the worker rest, or ask it for the model now, ahead of its next trial; wait elsewhere."""
         actor: Any = trial.temporary_state.ray_actor
+        if fate is Fate.PAUSE:
+            actor.rest.remote()
+            return
         weights = actor.finish.remote()
-        self._on_model(number, lambda: ray.get(weights))
+        self._on_model(_number(trial.config), lambda: ray.get(weights))
 
     def _is_another_starting(self, tune_controller: Any) -> bool:
         now = time.monotonic()
@@ -245,6 +257,14 @@ def _why(trial: TuneTrial) -> str:
         return "WorkerDied: its process ended unexpectedly: it was killed, crashed, or ran out of memory"
     lines = [line for line in text.splitlines() if line.strip()]
     return f"WorkerLost: {lines[-1] if lines else 'Ray does not say why'}"[:500]
+
+
+def _out_of_memory() -> str:
+    limit = memory_limit()
+    which = f" of {limit / 1e9:.2f} GB" if limit else ""
+    return (
+        f"OutOfMemory: the kernel killed its worker at the memory limit{which} that this process runs under"
+    )
 
 
 @contextlib.contextmanager

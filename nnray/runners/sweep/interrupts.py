@@ -1,33 +1,74 @@
-"""Ctrl-C once stops a sweep where nothing is half done; twice stops it at once."""
+"""Ctrl-C once stops a sweep where nothing is half done; twice leaves at once, with all its processes."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import psutil
+
+
+class Interrupts:
+    """Whether the sweep was told to stop.
+
+    Args:
+        run: Name of the run, for the message.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._told = threading.Event()
+        self._is_calm = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._told.is_set()
+
+    @contextmanager
+    def calm(self) -> Iterator[None]:
+        """A block that looks at ``is_set`` itself: the first interrupt raises nothing in it."""
+        self._is_calm = True
+        try:
+            yield
+        finally:
+            self._is_calm = False
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        if self._told.is_set():
+            leave(self._run)
+        self._told.set()
+        if not self._is_calm:
+            raise KeyboardInterrupt
+
 
 @contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """Have the first SIGINT or SIGTERM set an event, and the second raise ``KeyboardInterrupt``.
-
-    Outside the main thread, where no signal arrives, the event is never set.
-    """
-    event = threading.Event()
+def interrupts(run: str) -> Iterator[Interrupts]:
+    """Take SIGINT and SIGTERM in the block; outside the main thread none arrives."""
+    found = Interrupts(run)
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield found
         return
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, found.handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield event
+        yield found
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave(run: str) -> None:
+    """End this process now, and all that it started; the run can be resumed as after any kill."""
+    os.write(sys.stderr.fileno(), f"\nleft at once: `nnray resume {run}` goes on from here\n".encode())
+    for process in psutil.Process().children(recursive=True):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    os._exit(130)

@@ -61,12 +61,16 @@ class Reported(Event):
         value: The metric that is searched for.
         metrics: All of them.
         chosen: Whether the trial's model is this epoch's, as far as is known.
+        is_last: Whether the trial comes to its end with it.
+        system: What it took of the machine.
     """
 
     epoch: int
     value: float
     metrics: Mapping[str, float]
     chosen: bool
+    is_last: bool = False
+    system: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

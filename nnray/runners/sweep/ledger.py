@@ -53,6 +53,7 @@ class Trial:
         objectives: The other objectives in the chosen epoch.
         violations: By constraint, how far it is from being met; 0 or less where it is.
         lineage: Its turns in a population, in order.
+        is_paused: Whether it waits for the others of its population.
         model_uri: Of its logged model; empty until then.
         started_ms: When a worker took it; 0 before.
         ended_ms: When it ended; 0 before.
@@ -71,6 +72,7 @@ class Trial:
     objectives: Mapping[str, float] = field(default_factory=dict)
     violations: Mapping[str, float] = field(default_factory=dict)
     lineage: list[Turned] = field(default_factory=list)
+    is_paused: bool = False
     model_uri: str = ""
     started_ms: int = 0
     ended_ms: int = 0
@@ -126,7 +128,7 @@ class Ledger:
             case Recorded():
                 trial.model_uri = event.model_uri
             case Decided():
-                pass
+                trial.is_paused = event.pause
 
     def _report(self, trial: Trial, event: Reported) -> None:
         trial.epoch = event.epoch
@@ -138,7 +140,7 @@ class Ledger:
 
     def _turn(self, trial: Trial, event: Turned) -> None:
         """With another's weights come that one's best epoch, and what it measured there."""
-        trial.params = event.params
+        trial.params, trial.is_paused = event.params, False
         trial.lineage.append(event)
         if event.source is not None:
             source = self.trials[event.source]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -21,7 +22,9 @@ from nnray.durable import write_bytes
 from nnray.errors import TrackingError
 from nnray.runners.sweep.ledger import Trial
 from nnray.runners.sweep.trial import Weights, describe, trial_folder
+from nnray.runners.training import chosen_model
 from nnray.tracking import ModelRecord, Tracker
+from nnray.training.weights import weights_safetensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,10 @@ class Models:
         """Log the model of a trial that has ended, as soon as its worker gives it."""
         self._waiting[trial.number] = self._pool.submit(self._log, trial, wait)
 
+    def recover(self, trial: Trial) -> None:
+        """Log the model of a trial that ended in an earlier process, which had no time to."""
+        self.take(trial, lambda: self._left(trial))
+
     def done(self) -> Iterator[Logged]:
         """What has been logged since the last call."""
         for number, future in list(self._waiting.items()):
@@ -96,6 +103,20 @@ class Models:
             return Logged(number, problem=str(error))
         except Exception as error:  # noqa: BLE001 (a lost worker, a full disk: the sweep goes on, and says so)
             return Logged(number, problem=describe(error))
+
+    def _left(self, trial: Trial) -> Weights | None:
+        """What an earlier process left of a trial: its model, or the checkpoints to take it from."""
+        path = model_file(self._folder, trial.number)
+        if path.exists():
+            return Weights(trial.chosen, path.read_bytes())
+        folder = trial_folder(self._folder, trial.number)
+        if not (folder / "checkpoints").exists():
+            return None
+        experiment = with_overrides(self._experiment, trial.params)
+        model, epoch = chosen_model(experiment, folder, splits=self._splits)
+        write_bytes(path, weights_safetensors(model))
+        shutil.rmtree(folder / "checkpoints")
+        return Weights(epoch, path.read_bytes())
 
     def _log(
         self, trial: Trial, wait: Callable[[], Weights | None]

@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import sys
-import threading
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from nnray.assembly import load_data
-from nnray.config import Experiment, SweepConfig, flatten
-from nnray.registry import build
+from nnray.config import Experiment, flatten, with_overrides
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import PATIENCE_S, input_example, marked, record_inputs, settle
-from nnray.runners.sweep.conductor import Conductor, mode
+from nnray.runners.sweep.budget import Budget, num_trials
+from nnray.runners.sweep.clone import clone
+from nnray.runners.sweep.conductor import Conductor
 from nnray.runners.sweep.engine import Engine, Stopped
-from nnray.runners.sweep.interrupts import interrupts
-from nnray.runners.sweep.journal import Journal
-from nnray.runners.sweep.ledger import Ledger
+from nnray.runners.sweep.goal import Goal
+from nnray.runners.sweep.interrupts import Interrupts
+from nnray.runners.sweep.journal import Ended, Event, Journal, Turned
 from nnray.runners.sweep.models import Logged, Models
+from nnray.runners.sweep.parts import first_points, make_ledger, make_scheduler, make_study
 from nnray.runners.sweep.record import Record
+from nnray.runners.sweep.replay import as_population
 from nnray.runners.sweep.result import SweepResult
-from nnray.runners.sweep.study import Study, open_study
+from nnray.runners.sweep.schedulers import Scheduler
+from nnray.runners.sweep.study import Study
 from nnray.runners.sweep.table import SweepDisplay, choose_display
 from nnray.runners.sweep.trainer import TorchTrainer
-from nnray.runners.sweep.trial import WorkerSpec
+from nnray.runners.sweep.trial import WorkerSpec, trial_folder
+from nnray.runners.sweep.warm import warm_up
 from nnray.runners.training import prepare_process
-from nnray.seeding import derive
 from nnray.tracking import Tracker
 from nnray.tracking.tags import run_tags
 
 _HURRY_S = 5.0
 """How long the end of a sweep waits for each model after Ctrl-C; else it has ``PATIENCE_S``."""
-
-
-def enqueue(study: Study, experiment: Experiment) -> None:
-    """Have the file's own values tried first, as far as the space holds them, then ``sweep.points``."""
-    config, flat = _config(experiment), flatten(experiment)
-    own = {path: flat[path] for path, range_ in config.space.items() if range_.holds(flat.get(path))}
-    if own:
-        study.first(own)
-    for point in config.points:
-        if point != own:
-            study.first(point)
-
-
-def _config(experiment: Experiment) -> SweepConfig:
-    assert experiment.sweep is not None
-    return experiment.sweep
+_MEASURED = frozenset({"parameters", "latency_ms"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +47,13 @@ class _Tools:
 
     conductor: Conductor
     study: Study
+    scheduler: Scheduler
     models: Models
     display: SweepDisplay
 
 
 class Sweep:
-    """The stages of a sweep, in order.
+    """The stages of a sweep, in order; each can be done over without doing it twice.
 
     Args:
         experiment: With a ``sweep`` section.
@@ -70,6 +61,7 @@ class Sweep:
         tracker: Where it is recorded, under the folder's name.
         cluster: Where trials run; it may still be starting.
         each: What a trial takes.
+        interrupts: Whether it was told to stop.
         quiet: Show no progress.
     """
 
@@ -81,25 +73,28 @@ class Sweep:
         cluster: Cluster,
         *,
         each: Resources,
+        interrupts: Interrupts,
         quiet: bool,
     ) -> None:
+        assert experiment.sweep is not None
         self._experiment, self._folder, self._tracker = experiment, folder, tracker
         self._cluster, self._each, self._quiet = cluster, each, quiet
-        self._config = _config(experiment)
-        self._mode = mode(self._config)
+        self._interrupts = interrupts
+        self._config, self._goal = experiment.sweep, Goal.of(experiment.sweep)
+        self._journal = Journal(folder.path / "journal.jsonl")
 
     def result(self) -> SweepResult:
         """Go through all stages."""
-        config = self._config
         prepare_process(self._experiment)
         self._splits = load_data(self._experiment)
         room = self._each.how_often(self._cluster.resources())
-        concurrency = config.concurrency or min(config.trials, room)
         self._start_run()
         with marked(self._folder, self._tracker, run=self._run):
             tools = self._tools()
+            trials = tools.conductor.budget.trials
             with tools.display:
-                self._search(tools, concurrency)
+                self._begin(tools)
+                self._search(tools, self._config.concurrency or min(trials, room))
             self._cluster.release()
             result = self._result(tools)
             settle(self._tracker, tools.display, run=self._run)
@@ -110,27 +105,32 @@ class Sweep:
         name, splits = self._folder.name, self._splits
         self._tags = run_tags(self._experiment.seed)
         self._example = input_example(splits)
+        is_known = "tracking_uri" in self._folder.record  # its parameters keep their first values
         self._run = self._tracker.start_run(
-            name=name, verb="sweep", key=name, params=flatten(self._experiment), tags=self._tags
+            name=name,
+            verb="sweep",
+            key=name,
+            params={} if is_known else flatten(self._experiment),
+            tags=self._tags,
         )
-        self._folder.update(tracking_uri=self._tracker.uri, status="running")
         record_inputs(self._folder, self._tracker, run=self._run, splits=splits)
+        self._folder.update(tracking_uri=self._tracker.uri, status="running")
 
     def _tools(self) -> _Tools:
-        config, folder, ledger = self._config, self._folder.path, Ledger(self._mode)
-        seed = derive(self._experiment.seed, "sweep")
-        study = open_study(
-            folder / "study.journal",
-            name=self._folder.name,
-            mode=self._mode,
-            space=config.space,
-            sampler=build("searcher", config.search, config.metric, self._mode, seed),
+        goal, config = self._goal, self._config
+        ledger = make_ledger(goal)
+        study = make_study(self._experiment, self._folder.path / "study.journal", name=self._folder.name)
+        warm_up(study, self._folder)
+        budget = Budget(
+            config,
+            trials=num_trials(config, size=study.size),
+            ledger=ledger,
+            spent_s=self._folder.record.get("seconds", 0.0),
         )
-        enqueue(study, self._experiment)
         display = choose_display(
-            ledger, metric=config.metric, trials=config.trials, title=self._folder.name, quiet=self._quiet
+            ledger, metric=goal.metric, trials=budget.trials, title=self._folder.name, quiet=self._quiet
         )
-        record = Record(
+        self._record = Record(
             self._tracker,
             self._experiment,
             run=self._run,
@@ -138,51 +138,102 @@ class Sweep:
             splits=self._splits,
             tags=self._tags,
         )
+        scheduler = make_scheduler(self._experiment, trials=budget.trials)
         conductor = Conductor(
             self._experiment,
             study=study,
-            scheduler=build("scheduler", config.scheduler, config.metric, self._mode, seed),
-            journal=Journal(folder / "journal.jsonl"),
+            scheduler=scheduler,
+            journal=self._journal,
             ledger=ledger,
+            budget=budget,
             run=self._run,
-            listeners=[record, display.event],
+            listeners=[self._clone, self._record, self._note_time(budget), display.event],
         )
         models = Models(
-            self._tracker, self._experiment, folder=folder, splits=self._splits, example=self._example
+            self._tracker,
+            self._experiment,
+            folder=self._folder.path,
+            splits=self._splits,
+            example=self._example,
         )
-        return _Tools(conductor, study, models, display)
+        return _Tools(conductor, study, scheduler, models, display)
+
+    def _begin(self, tools: _Tools) -> None:
+        """Take up what an earlier process left, then have the first points tried that are still to come."""
+        conductor, ledger = tools.conductor, tools.conductor.ledger
+        self._record.catch_up(self._journal.events())
+        conductor.resume()
+        for trial in ledger.trials.values():
+            for turn in trial.lineage[-1:]:
+                self._clone(turn)
+            if trial.ended_ms and not trial.model_uri:
+                tools.models.recover(trial)
+        for point in first_points(self._experiment, size=tools.study.size)[len(ledger.trials) :]:
+            tools.study.first(point)
 
     def _search(self, tools: _Tools, concurrency: int) -> None:
         conductor, models = tools.conductor, tools.models
-        threads = max(1, int(self._each.cpus))
         torch.set_num_threads(1)
-        with interrupts() as interrupted:
+        with self._interrupts.calm():
             engine = Engine(
                 conductor=conductor,
-                spec=WorkerSpec(self._experiment, self._folder.path, threads, search=tuple(sys.path)),
+                spec=self._worker_spec(tools),
                 make_trainer=TorchTrainer,
                 each=self._each,
                 concurrency=concurrency,
                 on_model=lambda number, wait: models.take(conductor.ledger.trials[number], wait),
-                on_step=lambda: self._step(tools, interrupted),
+                on_step=lambda: self._step(tools),
             )
             try:
-                engine.run()
+                if not conductor.is_exhausted:
+                    engine.run()
             except Stopped as stopped:
-                conductor.interrupt(str(stopped))
-            for logged in models.finish(_HURRY_S if interrupted.is_set() else PATIENCE_S):
+                self._stop(tools, str(stopped))
+            for logged in models.finish(_HURRY_S if self._interrupts.is_set else PATIENCE_S):
                 self._note_model(tools, logged)
-            if interrupted.is_set():
+            if self._interrupts.is_set:
                 raise KeyboardInterrupt
 
-    def _step(self, tools: _Tools, interrupted: threading.Event) -> str | None:
+    def _worker_spec(self, tools: _Tools) -> WorkerSpec:
+        experiment, population = self._experiment, as_population(tools.scheduler)
+        if population is not None:  # a checkpoint stands at each of its pauses
+            every = math.gcd(experiment.training.checkpoint_every, population.interval)
+            experiment = with_overrides(experiment, {"training.checkpoint_every": every})
+        return WorkerSpec(
+            experiment,
+            self._folder.path,
+            threads=max(1, int(self._each.cpus)),
+            measures=_MEASURED & set(self._goal.needed),
+            search=tuple(sys.path),
+        )
+
+    def _clone(self, event: Event) -> None:
+        """Hand a member of a population the checkpoint that it goes on from, before anyone goes on."""
+        if isinstance(event, Turned) and event.source is not None:
+            source, target = (trial_folder(self._folder.path, n) for n in (event.source, event.trial))
+            clone(source, target, epoch=event.epoch)
+
+    def _note_time(self, budget: Budget) -> Any:
+        def note(event: Event) -> None:
+            if isinstance(event, Ended):
+                self._folder.update(seconds=budget.seconds)
+
+        return note
+
+    def _stop(self, tools: _Tools, reason: str) -> None:
+        if tools.conductor.budget.is_overdrawn:
+            tools.conductor.abandon(reason)
+        else:
+            tools.conductor.suspend(reason)
+
+    def _step(self, tools: _Tools) -> str | None:
         """What is done some ten times a second; gives the reason to stop, if there is one."""
         tools.display.refresh()
         for logged in tools.models.done():
             self._note_model(tools, logged)
-        if interrupted.is_set():
+        if self._interrupts.is_set:
             return "the sweep was interrupted"
-        return "too many other trials failed" if tools.conductor.has_given_up else None
+        return "too many other trials failed" if tools.conductor.budget.is_overdrawn else None
 
     def _note_model(self, tools: _Tools, logged: Logged) -> None:
         if logged.problem:
@@ -202,7 +253,7 @@ class Sweep:
             run=self._run,
             ledger=tools.conductor.ledger,
             study=tools.study,
-            mode=self._mode,
+            mode=self._goal.mode,
             example=self._example,
         )
         return outcome.result()

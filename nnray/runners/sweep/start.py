@@ -8,6 +8,7 @@ from nnray.config import Experiment, SweepConfig
 from nnray.errors import ConfigError, Problem
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.folder import RunFolder
+from nnray.runners.sweep.interrupts import interrupts
 
 if TYPE_CHECKING:
     from nnray.runners.sweep.result import SweepResult
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def sweep(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, quiet: bool = False) -> SweepResult:
-    """Search an experiment's space, and record every trial.
+    """Search an experiment's space, and record every trial; or go on where an earlier process left off.
 
     Args:
         experiment: With a ``sweep`` section; as it stands in the folder.
@@ -36,10 +37,12 @@ def sweep(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, quiet:
     assert config is not None
     with folder.held(), folder.discarded_unless_begun():
         each = resources(experiment)
-        with Cluster(each.times(config.concurrency or 1), advice=_advice(config)) as cluster:
+        needs = each.times(config.concurrency or 1)
+        with interrupts(folder.name) as told, Cluster(needs, advice=_advice(config)) as cluster:
             from nnray.runners.sweep.run import Sweep
 
-            return Sweep(experiment, folder, tracker, cluster, each=each, quiet=quiet).result()
+            stages = Sweep(experiment, folder, tracker, cluster, each=each, interrupts=told, quiet=quiet)
+            return stages.result()
 
 
 def resources(experiment: Experiment) -> Resources:

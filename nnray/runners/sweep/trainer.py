@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from nnray.assembly import assemble, load_data
+from nnray.assembly import Assembly, assemble, load_data
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
+from nnray.durable import write_json
+from nnray.evaluation.cost import count_parameters, measure_latency
+from nnray.runners.meter import Meter
 from nnray.runners.sweep.trial import Epoch, WorkerSpec
 from nnray.runners.sweep.trial import Weights as TrialWeights
 from nnray.runners.training import chosen_model, prepare_process, train_epochs
@@ -24,6 +28,8 @@ class TorchTrainer:
     """
 
     def __init__(self, spec: WorkerSpec) -> None:
+        self._measures = spec.measures
+        self._meter = Meter()
         prepare_process(spec.experiment)
         if spec.experiment.training.threads is None:
             torch.set_num_threads(spec.threads)
@@ -35,12 +41,35 @@ class TorchTrainer:
     def train(self, experiment: Experiment, data: DataSplits, folder: Path) -> Iterator[Epoch]:
         """Train in a folder, from its newest checkpoint on."""
         select = experiment.training.select
-        for record in train_epochs(assemble(experiment, data), folder):
+        built = assemble(experiment, data)
+        measured = self._measure(built, folder)
+        for record in train_epochs(built, folder):
             report = record.report
-            chosen = report.is_best if select == "best" else True
-            yield Epoch(report.epoch, report.metrics, record.time_ms, chosen, report.is_last)
+            yield Epoch(
+                report.epoch,
+                {**report.metrics, **measured},
+                record.time_ms,
+                chosen=report.is_best if select == "best" else True,
+                is_last=report.is_last,
+                system={} if record.replayed else self._meter.read(),
+            )
 
     def weights(self, experiment: Experiment, data: DataSplits, folder: Path) -> TrialWeights:
         """The chosen epoch's model."""
         model, epoch = chosen_model(experiment, folder, splits=data)
         return TrialWeights(epoch, weights_safetensors(model))
+
+    def _measure(self, built: Assembly, folder: Path) -> dict[str, float]:
+        """What is asked for beside the metrics; once for a trial, whoever goes on with it."""
+        path, found = folder / "measures.json", dict[str, float]()
+        if path.exists():
+            found = json.loads(path.read_text())
+        missing = self._measures - found.keys()
+        if "parameters" in missing:
+            found["parameters"] = float(count_parameters(built.state.model))
+        if "latency_ms" in missing:
+            inputs, _ = next(iter(built.val.epoch(0)))
+            found["latency_ms"] = measure_latency(built.state.model, inputs[:1])
+        if missing:
+            write_json(path, found)
+        return found

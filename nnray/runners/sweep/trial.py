@@ -30,6 +30,7 @@ class Epoch:
         time_ms: When it ended.
         chosen: Whether the trial's model is this epoch's, as far as is known.
         is_last: Whether the trial ends with it.
+        system: What it took of the machine.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class Epoch:
     time_ms: int
     chosen: bool
     is_last: bool
+    system: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class WorkerSpec:
         experiment: The sweep's.
         folder: Of the sweep's run.
         threads: CPU threads of a worker.
+        measures: What is measured of each model beside its metrics, such as ``parameters``.
         search: Entries of ``sys.path`` under which user code is found.
         cwd: Folder that relative paths in the experiment start from.
     """
@@ -86,6 +89,7 @@ class WorkerSpec:
     experiment: Experiment
     folder: Path
     threads: int
+    measures: frozenset[str] = frozenset()
     search: Sequence[str] = ()
     cwd: Path = field(default_factory=Path.cwd)
 
@@ -146,6 +150,10 @@ class Worker:
             return self._fail("out of memory")
         except Exception as error:  # noqa: BLE001 (a trial's error must not end the worker)
             return self._fail(describe(error))
+
+    def rest(self) -> None:
+        """Leave the trial where it stands; it will go on, here or elsewhere."""
+        self._is_over, self._epochs = True, None
 
     def finish(self) -> Weights | None:
         """End the trial, and give the model that it came to; None if it has none.

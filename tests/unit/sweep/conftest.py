@@ -15,9 +15,9 @@ from tests.unit.sweep.bench import Bench, make_experiment
 def bench(tmp_path: Path) -> Callable[..., Bench]:
     """Makes a conductor whose sweep has these fields."""
 
-    def make(*, search: str = "random", clock: Callable[[], float] = lambda: 0.0, **sweep: Any) -> Bench:
+    def make(*, clock: Callable[[], float] = lambda: 0.0, **sweep: Any) -> Bench:
         folder = tmp_path / f"sweep{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        return Bench(make_experiment(**sweep), folder, search=search, clock=clock)
+        return Bench(make_experiment(**{"search": "random", **sweep}), folder, clock=clock)
 
     return make

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from nnray.errors import RunError
+from nnray.runners.sweep.conductor import Fate
 from nnray.runners.sweep.journal import Decided, Ended, Proposed, Reported, Started
 from nnray.runners.sweep.trial import Epoch
 from tests.unit.sweep.bench import Bench, epoch_of
@@ -66,7 +67,8 @@ def test_a_missing_metric_fails_the_trial_and_names_what_there_is(bench: MakeBen
     live = bench()
     proposal = live.conductor.propose()
     assert proposal is not None
-    assert live.conductor.report(proposal.number, Epoch(1, {"val_acuracy": 0.5}, 0, True, False))
+    told = Epoch(1, {"val_acuracy": 0.5}, 0, True, False)
+    assert live.conductor.report(proposal.number, told) is Fate.END
     assert "did you mean 'val_acuracy'" in live.ledger.trials[0].reason
 
 
@@ -89,29 +91,106 @@ def test_no_trial_starts_after_the_time_is_up(bench: MakeBench) -> None:
 def test_more_failures_than_may_be_end_the_sweep(bench: MakeBench) -> None:
     live = bench(trials=9, max_failures=1)
     live.run_trial(math.nan)
-    assert not live.conductor.has_given_up
+    assert not live.conductor.budget.is_overdrawn
     live.run_trial(math.nan)
-    assert live.conductor.has_given_up
+    assert live.conductor.budget.is_overdrawn
     assert live.conductor.propose() is None
 
 
-def test_interrupted_trials_say_so_and_keep_what_they_had(bench: MakeBench) -> None:
-    live = bench()
-    first, second = live.conductor.propose(), live.conductor.propose()
-    assert first is not None
-    assert second is not None
-    live.conductor.report(first.number, epoch_of(1, 0.5))
-    live.conductor.interrupt("the sweep was interrupted")
+def two_out(live: Bench) -> Bench:
+    """With two trials out, the first of which has reported."""
+    for _ in range(2):
+        proposal = live.conductor.propose()
+        assert proposal is not None
+        live.conductor.started(proposal.number)
+    live.conductor.report(0, epoch_of(1, 0.5))
+    return live
+
+
+def test_suspended_trials_are_interrupted_and_stay_open(bench: MakeBench) -> None:
+    live = two_out(bench())
+    live.conductor.suspend("the sweep was interrupted")
     assert states(live) == ["interrupted", "interrupted"]
+    assert [trial.number for trial in live.ledger.open] == [0, 1]
     assert live.ledger.best is live.ledger.trials[0]
+    assert optuna_states(live) == ["RUNNING", "RUNNING"]
+    live.conductor.started(0)
+    assert states(live) == ["running", "interrupted"]
+
+
+def test_abandoned_trials_are_ended_for_good(bench: MakeBench) -> None:
+    live = two_out(bench())
+    live.conductor.abandon("too many other trials failed")
+    assert states(live) == ["interrupted", "interrupted"]
+    assert live.ledger.open == []
     assert optuna_states(live) == ["FAIL", "FAIL"]
+
+
+def test_the_target_ends_the_sweep(bench: MakeBench) -> None:
+    live = two_out(bench(target=0.9))
+    assert live.conductor.report(0, epoch_of(2, 0.95)) is Fate.END
+    assert live.conductor.is_exhausted
+    assert live.conductor.propose() is None
+    assert live.conductor.report(1, epoch_of(1, 0.2)) is Fate.END
+    assert states(live) == ["finished", "interrupted"]
+    assert live.ledger.trials[1].reason == "another trial reached the target"
+
+
+def test_a_target_is_met_only_within_the_constraints(bench: MakeBench) -> None:
+    live = two_out(bench(target=0.9, constraints=["val_loss >= 0.2"]))
+    assert live.conductor.report(0, epoch_of(2, 0.95)) is Fate.GO_ON
+    assert not live.conductor.is_exhausted
+
+
+def test_a_trial_that_breaks_a_constraint_is_never_the_best(bench: MakeBench) -> None:
+    live = bench(constraints=["parameters <= 100"])
+    for value, parameters in ((0.9, 101.0), (0.5, 100.0)):
+        proposal = live.conductor.propose()
+        assert proposal is not None
+        live.conductor.report(proposal.number, epoch_of(1, value, last=True, parameters=parameters))
+    assert [trial.is_feasible for trial in live.ledger.trials.values()] == [False, True]
+    assert live.ledger.best is live.ledger.trials[1]
+    assert [dict(t.constraints) for t in live.study.inner.trials] == [
+        {"parameters <= 100": 1.0},
+        {"parameters <= 100": 0.0},
+    ]
+
+
+def test_a_measure_that_a_constraint_names_must_be_reported(bench: MakeBench) -> None:
+    live = bench(constraints=["parameters <= 100"])
+    live.run_trial(0.5)
+    assert live.ledger.trials[0].reason.startswith("there is no metric 'parameters'")
+
+
+def test_no_trial_on_the_front_is_stopped_early(bench: MakeBench) -> None:
+    """The third is worse than the first two by the metric; it is smaller than both, the fourth is not."""
+    live = bench(scheduler="asha", objectives=["parameters"])
+    fates = []
+    for value, parameters in ((0.9, 50.0), (0.8, 90.0), (0.1, 20.0), (0.1, 60.0)):
+        proposal = live.conductor.propose()
+        assert proposal is not None
+        told = epoch_of(1, value, parameters=parameters)
+        fates.append(live.conductor.report(proposal.number, told))
+    assert fates == [Fate.GO_ON, Fate.END, Fate.GO_ON, Fate.END]
+    decided = [event for event in live.events if isinstance(event, Decided) and event.trial == 2]
+    assert "no trial beats it in everything" in decided[0].reason
+
+
+def test_the_front_is_of_finished_trials_that_none_dominates(bench: MakeBench) -> None:
+    live = bench(objectives=["parameters"])
+    for value, parameters in ((0.9, 50.0), (0.8, 90.0), (0.7, 20.0), (0.6, 20.0)):
+        proposal = live.conductor.propose()
+        assert proposal is not None
+        live.conductor.report(proposal.number, epoch_of(1, value, last=True, parameters=parameters))
+    assert [trial.number for trial in live.ledger.front] == [0, 2]
+    assert [list(trial.values) for trial in live.study.inner.trials][0] == [0.9, 50.0]
 
 
 def test_a_trial_ends_once(bench: MakeBench) -> None:
     live = bench()
     live.run_trial(0.5, 0.6)
     live.conductor.fail(0, "its worker died afterwards")
-    live.conductor.interrupt("too late")
+    live.conductor.abandon("too late")
     assert states(live) == ["finished"]
     assert sum(isinstance(event, Ended) for event in live.events) == 1
 
