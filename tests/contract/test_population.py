@@ -166,6 +166,30 @@ def test_a_generation_that_has_begun_to_go_on_is_due_even_if_members_are_to_come
 
 
 @given(values=GENERATION)
+def test_members_that_come_later_do_not_wait_for_those_that_are_ahead(values: list[float]) -> None:
+    population, late = waiting(values), len(values)
+    for turn in population.due(complete=True):
+        population.take(turn)
+    population.begin(late, params_of(late))
+    population.judge(late, 2, 0.5)
+    assert [(turn.trial, turn.epoch, turn.source) for turn in population.due(complete=True)] == [
+        (late, 2, None)
+    ]
+
+
+@given(values=GENERATION, data=st.data())
+def test_turns_do_not_depend_on_the_order_in_which_members_came(
+    values: list[float], data: st.DataObject
+) -> None:
+    """A tie goes to the earlier trial."""
+    population = make_population()
+    for trial in data.draw(st.permutations(range(len(values)))):
+        population.begin(trial, params_of(trial))
+        population.judge(trial, 2, values[trial])
+    assert population.due(complete=True) == waiting(values).due(complete=True)
+
+
+@given(values=GENERATION)
 def test_members_that_come_later_catch_up_by_themselves(values: list[float]) -> None:
     """With more trials in a sweep that had begun: those ahead wait, those behind don't wait for them."""
     population, late = waiting(values), len(values)

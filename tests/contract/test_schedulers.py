@@ -252,6 +252,14 @@ def test_median_stops_nobody_before_the_grace_period_nor_among_few() -> None:
     assert [few.judge(trial, 1, 0.9 - trial / 10) is None for trial in range(3)] == [True, True, False]
 
 
+@pytest.mark.parametrize(("mode", "value"), [("min", 0.85), ("max", -0.85)])
+def test_median_lets_equals_pass_whatever_rounding_makes_of_a_mean(mode: str, value: float) -> None:
+    """The mean of 21 times 0.85 is computed as a little less than 0.85."""
+    scheduler = MedianStopping(mode)
+    verdicts = [scheduler.judge(trial, epoch, value) for trial in range(6) for epoch in range(1, 22)]
+    assert verdicts == [None] * len(verdicts)
+
+
 def test_median_is_that_of_the_running_means() -> None:
     rng = random.Random(3)
     curves = [[rng.random() for _ in range(4)] for _ in range(9)]
