@@ -55,7 +55,11 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     },
     "searcher": {
         "tpe": "nnray.runners.sweep.searchers:tpe",
+        "gp": "nnray.runners.sweep.searchers:gp",
+        "cmaes": "nnray.runners.sweep.searchers:cmaes",
+        "nsga2": "nnray.runners.sweep.searchers:nsga2",
         "random": "nnray.runners.sweep.searchers:random",
+        "grid": "nnray.runners.sweep.searchers:grid",
     },
     "scheduler": {
         "asha": "nnray.runners.sweep.schedulers:asha",

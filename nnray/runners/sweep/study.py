@@ -1,37 +1,42 @@
 """The Optuna study of a sweep, asked and told in the driver alone.
 
-It is kept in a file of its own in the run's folder, under the run's name, so that
-``optuna-dashboard`` opens it. Values that Optuna can't hold, such as lists, stand in it as JSON.
+Each trial's proposal comes from a sampler of its own with a seed of its own, so that it depends on
+the trial's number and on what was told before, and on nothing that dies with the process. The
+study is kept in a file of the run's folder for ``optuna-dashboard``; a resumed sweep makes it anew
+from its own journal.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna import Study as OptunaStudy
 from optuna import Trial as OptunaTrial
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
+from optuna.samplers import (
+    BaseGASampler,
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    RandomSampler,
+    TPESampler,
 )
-from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nnray.config import Range
+from nnray.config import Range, active, in_order, is_active
+from nnray.errors import ConfigError, Problem
+from nnray.runners.sweep.grid import Points
+from nnray.runners.sweep.space import Space
+from nnray.runners.sweep.study_file import StudyFile
 
 _STATES = {
     "finished": TrialState.COMPLETE,
@@ -39,38 +44,12 @@ _STATES = {
     "failed": TrialState.FAIL,
     "interrupted": TrialState.FAIL,
 }
+_FORGETFUL = (TPESampler, GPSampler, RandomSampler, Points)
+"""Samplers that go by the trials alone; others keep notes in the study as they propose."""
 
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What may be tried.
-
-    Args:
-        ranges: Dotted path to its range.
-    """
-
-    ranges: Mapping[str, Range]
-
-    @property
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """The ranges as Optuna knows them."""
-        return {path: _distribution(range_) for path, range_ in self.ranges.items()}
-
-    def encode(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Values as they stand in the study."""
-        return {path: _label(value) if self._has_labels(path) else value for path, value in params.items()}
-
-    def decode(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Values as they stand in an experiment; the inverse of ``encode``."""
-        return {path: self._value(path, value) for path, value in params.items()}
-
-    def _has_labels(self, path: str) -> bool:
-        return _needs_labels(self.ranges[path].choice or ())
-
-    def _value(self, path: str, value: Any) -> Any:
-        if not self._has_labels(path):
-            return value
-        return next(choice for choice in self.ranges[path].choice or () if _label(choice) == value)
+_EARLIER = "of an earlier sweep"
+_LARGEST = 1e30
+"""Bound of a violation: infinity would be lost in the samplers' arithmetic."""
 
 
 @dataclass(slots=True)
@@ -80,33 +59,106 @@ class Study:
     Args:
         inner: Optuna's own.
         space: What it searches.
+        make_sampler: Makes the sampler of a trial by its number.
     """
 
     inner: OptunaStudy
     space: Space
+    make_sampler: Callable[[int], BaseSampler]
+    _count: int = 0
+    _queue: deque[Mapping[str, Any]] = field(default_factory=deque)
     _asked: dict[int, OptunaTrial] = field(default_factory=dict)
 
-    def propose(self) -> tuple[int, dict[str, Any]]:
-        """The number of a new trial, and what to try."""
-        with _quiet():
-            trial = self.inner.ask(self.space.distributions)
-        self._asked[trial.number] = trial
-        return trial.number, self.space.decode(trial.params)
+    @property
+    def size(self) -> int | None:
+        """How many points there are to try, trials of earlier sweeps apart; None where there is no end."""
+        sampler = self._sampler(0)
+        if not isinstance(sampler, Points):
+            return None
+        trials = self.inner.get_trials(deepcopy=False)
+        return sampler.left(trial.params for trial in trials if _EARLIER in trial.user_attrs)
 
     def first(self, params: Mapping[str, Any]) -> None:
         """Have these values tried before all others that are not in the queue yet."""
-        self.inner.enqueue_trial(self.space.encode(params))
+        self._queue.append(params)
+
+    def add(
+        self,
+        params: Mapping[str, Any],
+        *,
+        state: Literal["finished", "pruned", "failed", "interrupted"],
+        values: Sequence[float],
+        constraints: Mapping[str, float] | None = None,
+        reported: Mapping[int, float] | None = None,
+    ) -> bool:
+        """Take note of a trial of an earlier sweep, before any of this one; its number counts for nothing.
+
+        Args:
+            params: What was tried.
+            state: How it ended.
+            values: The metric, then the objectives.
+            constraints: By how much each was broken; the same ones for all trials.
+            reported: The metric by epoch.
+
+        Returns:
+            Whether it was taken: its values lie in the space, and it did not fail.
+        """
+        assert not self._count, "trials have begun"
+        if state not in ("finished", "pruned") or not self._fits(params) or not _finite(values):
+            return False
+        attrs: dict[str, Any] = {f"constraints:{k}": _bounded(v) for k, v in (constraints or {}).items()}
+        if isinstance(sampler := self._sampler(0), BaseGASampler):
+            attrs[sampler._get_generation_key()] = 0
+        known, encoded = self.space.distributions, self.space.encode(params)
+        trial = create_trial(
+            state=_STATES[state],
+            values=list(values) if state == "finished" else None,
+            params=encoded,
+            distributions={path: known[path] for path in encoded},
+            system_attrs=attrs,
+            user_attrs={_EARLIER: True},
+            intermediate_values=dict(reported or {}) if len(self.inner.directions) == 1 else None,
+        )
+        self.inner.add_trial(trial)
+        return True
+
+    def propose(self) -> tuple[int, dict[str, Any]]:
+        """The number of a new trial, from 0, and what to try; paths that are not tried are left out."""
+        with _quiet():
+            trial = self._ask(self._queue.popleft() if self._queue else {})
+            params: dict[str, Any] = {}
+            for path in in_order(self.space.ranges):
+                if is_active(path, params, space=self.space.ranges):
+                    params[path] = self.space.suggest(trial, path)
+            self._forget_idle(trial, params)
+        return self._count - 1, {path: params[path] for path in self.space.ranges if path in params}
+
+    def replay(self, number: int, params: Mapping[str, Any]) -> None:
+        """Take note of what was proposed before this process: after it, all is as if it had been here.
+
+        Args:
+            number: Of the trial.
+            params: What was to be tried.
+        """
+        assert number == self._count, (number, self._count)
+        with _quiet():
+            trial = self._ask(params)
+            for path in self.space.ranges:
+                if path in params:
+                    self.space.suggest(trial, path)
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Take note of the metric after an epoch."""
-        self._asked[number].report(value, epoch)
+        """Take note of the metric after an epoch; with several objectives Optuna has no place for it."""
+        if len(self.inner.directions) == 1:
+            self._asked[number].report(value, epoch)
 
     def end(
         self,
         number: int,
         state: Literal["finished", "pruned", "failed", "interrupted"],
         *,
-        value: float,
+        values: Sequence[float],
+        constraints: Mapping[str, float] | None = None,
         reason: str,
     ) -> None:
         """Take note of how a trial ended.
@@ -114,74 +166,99 @@ class Study:
         Args:
             number: Of the trial.
             state: How it ended.
-            value: The metric of its model; NaN where it has none.
+            values: The metric of its model, then the objectives; NaN where it has none.
+            constraints: By how much each was broken; at most 0 where it holds.
             reason: Why it did not come to its end.
         """
         trial = self._asked.pop(number)
         if reason:
             trial.set_user_attr("reason", reason)
-        if state == "finished" and not math.isnan(value):
-            self.inner.tell(trial, value)
-        else:
-            self.inner.tell(trial, state=TrialState.FAIL if state == "finished" else _STATES[state])
+        for name, value in (constraints or {}).items():
+            trial.set_constraint(name, _bounded(value))
+        with _quiet():
+            if state == "finished" and _finite(values):
+                self.inner.tell(trial, list(values))
+            else:
+                self.inner.tell(trial, state=TrialState.FAIL if state == "finished" else _STATES[state])
 
     def with_pruned(self) -> OptunaStudy:
-        """A copy in memory in which trials stopped early count, with the best value that they had."""
-        copy = optuna.create_study(direction=self.inner.direction, study_name=self.inner.study_name)
-        pick = max if self.inner.direction.name == "MAXIMIZE" else min
+        """A copy in memory, by the metric alone; trials stopped early have the best value that they had."""
+        direction = self.inner.directions[0]
+        copy = optuna.create_study(direction=direction, study_name=self.inner.study_name)
+        pick = max if direction.name == "MAXIMIZE" else min
         for trial in self.inner.get_trials(deepcopy=False):
-            value = trial.value
+            value = trial.values[0] if trial.values and trial.state is TrialState.COMPLETE else None
             if trial.state is TrialState.PRUNED and trial.intermediate_values:
                 value = pick(trial.intermediate_values.values())
-            if value is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            if value is not None:
                 copy.add_trial(_finished(trial, value))
         return copy
 
+    def _ask(self, fixed: Mapping[str, Any]) -> OptunaTrial:
+        """Begin the next trial, some of its values given."""
+        self.inner.sampler = self._sampler(self._count)
+        if fixed:
+            self.inner.enqueue_trial(self.space.encode(fixed))
+        trial = self._asked[self._count] = self.inner.ask()
+        self._count += 1
+        if type(self.inner.sampler) not in _FORGETFUL:
+            _ = trial.relative_params  # runs the sampler, so that its notes are the same on replay
+        return trial
 
-class _StudyFile(JournalFileBackend):
-    """Optuna's file, without a lock and a wait for the disk at every line.
+    def _forget_idle(self, trial: OptunaTrial, params: Mapping[str, Any]) -> None:
+        """Blank what a sampler noted beside the values taken: on replay it would not be there."""
+        if len(params) < len(self.space.ranges):
+            for key in trial.storage.get_trial_system_attrs(trial._trial_id):
+                if key.endswith(":relative_params:0"):
+                    trial.storage.set_trial_system_attr(trial._trial_id, key, "")
 
-    One process writes it, and the sweep's own journal is what outlives a power cut. A line is
-    one write, so that a dashboard reads whole ones.
-    """
+    def _fits(self, params: Mapping[str, Any]) -> bool:
+        ranges = self.space.ranges
+        known = {path: value for path, value in params.items() if path in ranges}
+        is_whole = all((path in known) is is_active(path, known, space=ranges) for path in in_order(ranges))
+        return is_whole and active(known, ranges) == known and all(ranges[p].holds(known[p]) for p in known)
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self._path = path
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with self._path.open("ab", buffering=0) as file:
-            file.write(lines.encode())
+    def _sampler(self, number: int) -> BaseSampler:
+        with _quiet():
+            return self.make_sampler(number)
 
 
 def open_study(
-    path: Path, *, name: str, mode: str, space: Mapping[str, Range], sampler: BaseSampler
+    path: Path,
+    *,
+    name: str,
+    modes: Sequence[str],
+    space: Mapping[str, Range],
+    make_sampler: Callable[[int], BaseSampler],
 ) -> Study:
-    """Make a study in a file, or go on with the one that is there.
+    """Make a study in a new file, which replaces one that is there.
 
     Args:
         path: The file.
         name: Unique, such as the run's name.
-        mode: Which way the metric is better.
+        modes: Which way the metric is better, then the objectives.
         space: What may be tried.
-        sampler: Who proposes.
+        make_sampler: Makes the sampler of a trial by its number.
+
+    Raises:
+        ConfigError: The searcher knows one objective only, and there are several.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("optuna").propagate = False
     with _quiet():
+        if len(modes) > 1 and isinstance(make_sampler(0), CmaEsSampler):
+            message = "goes by one metric and knows no objectives: take nsga2, tpe or gp"
+            raise ConfigError(name, [Problem("sweep.search", message)])
         study = optuna.create_study(
-            storage=JournalStorage(_StudyFile(path)),
-            sampler=sampler,
+            storage=JournalStorage(StudyFile(path)),
             study_name=name,
-            direction="maximize" if mode == "max" else "minimize",
-            load_if_exists=True,
+            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
         )
-    return Study(study, Space(space))
+    return Study(study, Space(space), make_sampler)
 
 
-def _finished(trial: optuna.trial.FrozenTrial, value: float) -> optuna.trial.FrozenTrial:
-    return optuna.trial.create_trial(
+def _finished(trial: FrozenTrial, value: float) -> FrozenTrial:
+    return create_trial(
         params=trial.params,
         distributions=trial.distributions,
         value=value,
@@ -190,41 +267,18 @@ def _finished(trial: optuna.trial.FrozenTrial, value: float) -> optuna.trial.Fro
     )
 
 
-def _distribution(range_: Range) -> BaseDistribution:
-    if range_.choice is not None:
-        labels = _needs_labels(range_.choice)
-        return CategoricalDistribution([_label(value) if labels else value for value in range_.choice])
-    low, high = range_.ends
-    if range_.is_int:
-        step = int(range_.step or 1)
-        return IntDistribution(int(low), _last(low, high, step), step=step, log=range_.is_log)
-    if range_.step is not None:
-        return FloatDistribution(low, _last_float(low, high, range_.step), step=range_.step)
-    return FloatDistribution(low, high, log=range_.is_log)
+def _finite(values: Sequence[float]) -> bool:
+    return all(map(math.isfinite, values))
 
 
-def _last(low: float, high: float, step: int) -> int:
-    """The last value on the grid."""
-    return int(low) + int(high - low) // step * step
-
-
-def _last_float(low: float, high: float, step: float) -> float:
-    """The same in decimal, as Optuna counts: 3 x 0.3 is 0.9 there."""
-    start, width = Decimal(str(low)), Decimal(str(step))
-    return float(start + (Decimal(str(high)) - start) // width * width)
-
-
-def _needs_labels(choices: Sequence[Any]) -> bool:
-    return any(not isinstance(value, None | bool | int | float | str) for value in choices)
-
-
-def _label(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+def _bounded(value: float) -> float:
+    return _LARGEST if math.isnan(value) else max(-_LARGEST, min(_LARGEST, value))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's remarks on which of its features are experimental."""
+    """Without Optuna's remarks on what is experimental, and on constraints that a sampler leaves aside."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", message="Constraints have been set, but")
         yield
