@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -18,8 +18,24 @@ from nnray.training import loop
 from nnray.training.loop import EpochReport
 
 
-class Display(Protocol):
-    """Shows where training stands."""
+class Screen:
+    """What every display does, unless it says otherwise: nothing but to pass notes on."""
+
+    def note(self, text: str, /) -> None:
+        """Something that a person should know: a warning isn't progress, so all displays show it."""
+        print(text, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class Display(Screen):
+    """Shows where training stands; this one shows nothing of it."""
 
     def begin(self, title: str, *, epochs: int) -> None:
         """A run of ``epochs`` begins."""
@@ -30,41 +46,9 @@ class Display(Protocol):
     def epoch(self, report: EpochReport, /) -> None:
         """An epoch has ended."""
 
-    def note(self, text: str, /) -> None:
-        """Something that a person should know."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class _Context:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-class Quiet(_Context):
+class Quiet(Display):
     """Shows nothing but notes."""
-
-    def begin(self, title: str, *, epochs: int) -> None:
-        """Nothing."""
-
-    def progress(self, progress: loop.Progress, /) -> None:
-        """Nothing."""
-
-    def epoch(self, report: EpochReport, /) -> None:
-        """Nothing."""
-
-    def note(self, text: str, /) -> None:
-        """A line on stderr: a warning isn't progress."""
-        print(text, file=sys.stderr, flush=True)
 
 
 class Lines(Quiet):
@@ -85,7 +69,7 @@ class Lines(Quiet):
         self.note(f"epoch {report.epoch}/{self._epochs}  {summary(report)}  {left:.0f} s left")
 
 
-class Bar(_Context):
+class Bar(Display):
     """A live bar on a terminal, with a line left behind for each epoch."""
 
     def __init__(self, console: Console | None = None) -> None:

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any, Self
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What training came to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What every verb that trains comes to.
 
     Args:
-        run_id: Of the MLflow run.
-        verb: ``train``.
+        run_id: Of the MLflow run; of the parent run where there are several.
+        verb: What was asked for, such as ``train``.
         seconds: From the command to the result, all processes of the run added up.
-        metrics: Of the chosen epoch on validation data, and on the test split.
+        metrics: Of the model on validation data, and on the test split.
         model_uri: Of the logged model, for ``mlflow.pyfunc.load_model``.
         model_sha256: Of its weights in canonical order, as safetensors.
-        tracking_uri: Where the run is recorded.
-        epochs: Epochs trained.
-        epoch: The epoch whose weights the model has.
+        tracking_uri: Where everything is recorded.
+        epochs: Epochs trained; in a sweep those of all trials.
         folder: The run's folder.
     """
 
@@ -34,7 +33,6 @@ class RunResult:
     model_sha256: str
     tracking_uri: str
     epochs: int
-    epoch: int
     folder: Path
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,6 +43,31 @@ class RunResult:
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """The inverse of ``to_dict``."""
         return cls(**(dict(saved) | {"folder": Path(saved["folder"])}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult(Result):
+    """What training came to.
+
+    Args:
+        epoch: The epoch whose weights the model has.
+    """
+
+    epoch: int
+
+    def summary(self) -> str:
+        """What came of it, and what to do next."""
+        shown = ("test_accuracy", "test_loss", "val_accuracy", "val_loss")
+        metrics = (f"{name:14} {self.metrics[name]:.4f}" for name in shown if name in self.metrics)
+        return "\n".join(
+            (
+                *metrics,
+                f"epoch          {self.epoch} of {self.epochs}",
+                f"run            {self.run_id}",
+                f"model          {self.model_uri}",
+                "open the UI    nnray ui",
+            )
+        )
 
     def _repr_html_(self) -> str:
         return html_table(f"{self.verb} {self.folder.name}", self.to_dict() | dict(self.metrics))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,15 @@ from nnray.errors import RunError
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import PATIENCE_S
 from nnray.runners.sweep.champion import Candidate, Champion
+from nnray.runners.sweep.findings import failures
+from nnray.runners.sweep.goal import Goal
+from nnray.runners.sweep.journal import Journal, Proposed
 from nnray.runners.sweep.ledger import Ledger, Trial
 from nnray.runners.sweep.page import write_page
 from nnray.runners.sweep.plots import Picture, write_plots
 from nnray.runners.sweep.result import SweepResult
 from nnray.runners.sweep.study import Study
-from nnray.runners.sweep.summary import Summary, failures, summarize
+from nnray.runners.sweep.summary import Summary, summarize
 from nnray.runners.training import prepare_process
 from nnray.tracking import Tracker
 
@@ -77,8 +81,16 @@ class Outcome:
             best_file=best_file,
             champion=champion.text,
             text="\n".join(summary.lines()),
+            front=self._front(),
             folder=self.folder.path,
         )
+
+    def _front(self) -> list[dict[str, Any]]:
+        metric = self._config.metric
+        return [
+            {"trial": t.number, "params": dict(t.params), "values": {metric: t.value, **t.objectives}}
+            for t in self.ledger.front
+        ]
 
     @property
     def _config(self) -> SweepConfig:
@@ -102,13 +114,18 @@ class Outcome:
         return path
 
     def _draw(self, summary: Summary) -> None:
-        config, folder = self._config, self.folder.path / "plots"
-        picture = Picture(config.space, config.metric, self.mode, self.ledger, summary.importance)
+        folder, picture = self.folder.path / "plots", self._picture(summary)
         paths: list[Path | None] = [*write_plots(folder, picture)]
-        paths.append(write_page(folder / "plots.html", self.study.with_pruned(), metric=config.metric))
+        paths.append(write_page(folder / "plots.html", picture, study=self.study))
         for path in paths:
             if path is not None:
                 self.tracker.log_artifact(self.run, path, "plots")
+
+    def _picture(self, summary: Summary) -> Picture:
+        events = Journal(self.folder.path / "journal.jsonl").events()
+        proposed = {event.trial: event.params for event in events if isinstance(event, Proposed)}
+        goal = Goal.of(self._config)
+        return Picture(self._config.space, goal, self.ledger, summary.importance, proposed)
 
     def _crown(self, experiment: Experiment, summary: Summary) -> Champion:
         prepare_process(experiment)

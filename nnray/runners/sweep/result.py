@@ -3,59 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from nnray.config import Experiment, load
-from nnray.runners.results import html_table
+from nnray.runners.results import Result, html_table
+
+_NOT_PLAIN = ("best", "params", "text")
+"""Fields that JSON gets in another form: ``best`` as dotted overrides, ``text`` as ``summary``."""
+_LONG = ("summary", "front")
+"""What is too long for a notebook's table."""
 
 
-@dataclass(frozen=True, slots=True)
-class SweepResult:
-    """What a sweep came to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult(Result):
+    """What a sweep came to; its model is the champion.
 
     Args:
-        run_id: Of the parent run in MLflow.
-        verb: ``sweep``.
-        seconds: From the command to the result.
-        metrics: Of the champion on validation data, and on the test split.
-        model_uri: Of the champion's logged model, for ``mlflow.pyfunc.load_model``.
-        model_sha256: Of its weights in canonical order, as safetensors.
-        tracking_uri: Where everything is recorded.
         best: The best experiment: ``train(result.best)`` trains it.
         params: What the sweep set in it, by dotted path.
         best_value: The metric of the best trial.
         trials: Number of trials by state.
-        epochs: Epochs trained, all trials added up.
         best_file: The best experiment as a file.
         champion: Which model it is, in words.
         text: The summary.
-        folder: The sweep's folder.
+        front: Trials that no other beats in all of metric and objectives, best metric first, each
+            as ``trial``, ``params`` and ``values``; empty without objectives.
     """
 
-    run_id: str
-    verb: str
-    seconds: float
-    metrics: Mapping[str, float]
-    model_uri: str
-    model_sha256: str
-    tracking_uri: str
     best: Experiment
     params: Mapping[str, Any]
     best_value: float
     trials: Mapping[str, int]
-    epochs: int
     best_file: Path
     champion: str
     text: str
-    folder: Path
+    front: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them; ``best`` is the dotted overrides."""
-        left_out = ("best", "params", "text")
-        plain = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in left_out}
-        return plain | {"best": dict(self.params), "summary": self.text}
+        plain = Result.to_dict(self)
+        kept = {name: value for name, value in plain.items() if name not in _NOT_PLAIN}
+        return kept | {"best": dict(self.params), "summary": self.text}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
@@ -87,10 +77,4 @@ class SweepResult:
 
     def _repr_html_(self) -> str:
         rows = self.to_dict() | dict(self.params) | dict(self._shown())
-        return html_table(f"sweep {self.folder.name}", {k: v for k, v in rows.items() if k != "summary"})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return dict(value) if isinstance(value, Mapping) else value
+        return html_table(f"sweep {self.folder.name}", {k: v for k, v in rows.items() if k not in _LONG})

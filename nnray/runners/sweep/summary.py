@@ -1,44 +1,19 @@
-"""What a sweep taught: the best configuration, what mattered, and where to search next."""
+"""What a sweep taught, in words: the best configuration, what mattered, and where to search next."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
-from nnray.config import Experiment, Range
+from nnray.config import Experiment
+from nnray.runners.sweep.findings import Saved, broken, edges, failures, importance, saved
 from nnray.runners.sweep.ledger import Ledger, Trial
+from nnray.runners.sweep.lineage import Ancestor, ancestors, copies
 from nnray.runners.sweep.study import Study
-from nnray.runners.sweep.table import number
+from nnray.runners.sweep.words import number
 
-_EDGE = 0.02
-"""A point so near to an end of its range, as a share of the range, touches it."""
-_FEWEST = 8
-"""Fewer trials say nothing on importance."""
-_TOP = 4
-"""The trials that importance is measured by are the best tenth, but no fewer than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What stopping early saved.
-
-    Args:
-        epochs: Epochs not trained.
-        of: Epochs that all trials would have taken.
-    """
-
-    epochs: int
-    of: int
-
-    @property
-    def percent(self) -> float:
-        """The share saved."""
-        return 100 * self.epochs / self.of if self.of else 0.0
+_ROWS = 12
+"""Lines of the front's table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +28,11 @@ class Summary:
         edges: Ranges whose edge the best point touches, in words.
         saved: What stopping early saved.
         failures: Reasons of failed trials, and how many failed of each.
+        front: Trials that no other one beats in everything; empty without objectives.
+        broken: By constraint, how many trials broke it.
+        judged: How many trials have been held against the constraints.
+        copies: How often a trial of a population took another one's weights.
+        ancestors: Where the best trial's weights come from, the nearest first.
     """
 
     metric: str
@@ -60,30 +40,75 @@ class Summary:
     counts: Mapping[str, int]
     importance: Mapping[str, float] = field(default_factory=dict)
     edges: tuple[str, ...] = ()
-    saved: Saved = Saved(0, 0)
+    saved: Saved = field(default_factory=Saved)
     failures: Mapping[str, int] = field(default_factory=dict)
+    front: tuple[Trial, ...] = ()
+    broken: Mapping[str, int] = field(default_factory=dict)
+    judged: int = 0
+    copies: int = 0
+    ancestors: tuple[Ancestor, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """In words, for a terminal."""
         total = sum(self.counts.values())
         states = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         yield f"{total} trials: {states}"
-        best = self.best
-        yield f"best        trial {best.number}, {self.metric} {best.value:.4f} at epoch {best.chosen}"
-        for path, value in best.params.items():
-            yield f"            {path} = {number(value)}"
+        yield from self._best_lines()
+        if self.front:
+            yield from front_lines(self.front, metric=self.metric)
         if self.importance:
             shares = ", ".join(f"{path} {share:.0%}" for path, share in self.importance.items())
             yield f"importance  {shares}"
         for edge in self.edges:
             yield f"edge        {edge}"
+        yield from self._ends()
+
+    def _best_lines(self) -> Iterator[str]:
+        best = self.best
+        others = "".join(f", {name} {number(value)}" for name, value in best.objectives.items())
+        values = f"{self.metric} {best.value:.4f}{others}"
+        yield f"best        trial {best.number}, {values} at epoch {best.chosen}"
+        for path, value in best.params.items():
+            yield f"            {path} = {number(value)}"
+        if self.ancestors:
+            line = ", ".join(f"trial {own.trial} (epoch {own.epoch})" for own in self.ancestors)
+            yield f"            its weights come from {line}"
+
+    def _ends(self) -> Iterator[str]:
+        if self.copies:
+            yield f"population  {self.copies} times a trial took the weights of a better one"
         if self.saved.epochs:
             yield (
                 f"saved       {self.saved.epochs} of {self.saved.of} epochs "
                 f"({self.saved.percent:.0f} %) by stopping early"
             )
+        for rule, count in self.broken.items():
+            yield f"constraint  {rule}: broken by {count} of {self.judged} trials"
         for reason, count in self.failures.items():
             yield f"failed      {count} x {reason}"
+
+
+def front_lines(front: Sequence[Trial], *, metric: str) -> Iterator[str]:
+    """A small table of the front, from one end to the other."""
+    names = list(front[0].objectives)
+    shown = _spread(front)
+    rows = [["trial", metric, *names]]
+    rows += [
+        [str(t.number), f"{t.value:.4f}", *(number(value) for value in t.objectives.values())] for t in shown
+    ]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for title, row in zip(("front", *[""] * len(shown)), rows, strict=True):
+        cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"{title:12}{'  '.join(cells)}"
+    if len(shown) < len(front):
+        yield f"{'':12}and {len(front) - len(shown)} more between them"
+
+
+def _spread(front: Sequence[Trial]) -> list[Trial]:
+    """No more than fit in a small table, both ends among them."""
+    if len(front) <= _ROWS:
+        return list(front)
+    return [front[round(place * (len(front) - 1) / (_ROWS - 1))] for place in range(_ROWS)]
 
 
 def summarize(experiment: Experiment, ledger: Ledger, *, study: Study, best: Trial) -> Summary:
@@ -98,59 +123,9 @@ def summarize(experiment: Experiment, ledger: Ledger, *, study: Study, best: Tri
         edges=tuple(edges(config.space, best.params)),
         saved=saved(experiment.training.epochs, ledger),
         failures=failures(ledger),
+        front=tuple(ledger.front),
+        broken=broken(ledger),
+        judged=sum(bool(trial.violations) for trial in ledger.trials.values()),
+        copies=len(copies(ledger)),
+        ancestors=tuple(ancestors(ledger, best)),
     )
-
-
-def importance(study: optuna.Study) -> dict[str, float]:
-    """The share of each parameter in what sets the best trials apart, largest first.
-
-    Trials that were stopped early count with the best value they had: with early stopping on, the
-    bad ones are among them, and without them there would be nothing to tell the good ones from.
-
-    Source:
-        Watanabe et al., "PED-ANOVA", 2023.
-    """
-    trials = study.get_trials(deepcopy=False)
-    if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2:
-        return {}
-    quantile = max(0.1, _TOP / len(trials))
-    try:
-        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=quantile))
-    except (ValueError, RuntimeError):
-        return {}
-    return {path: share for path, share in found.items() if math.isfinite(share)}
-
-
-def edges(space: Mapping[str, Range], params: Mapping[str, Any]) -> Iterator[str]:
-    """The ranges at whose edge a point lies, in words."""
-    for path, range_ in space.items():
-        if range_.choice is not None:
-            continue
-        place = _place(range_, float(params[path]))
-        if not _EDGE < place < 1 - _EDGE:
-            end, side = (range_.high, "upper") if place > 0.5 else (range_.low, "lower")
-            yield f"{path} = {number(params[path])} is at the {side} end of its range ({end:g}): widen it"
-
-
-def saved(epochs: int, ledger: Ledger) -> Saved:
-    """What stopping early saved, over the trials that went well as far as they went."""
-    trials = [trial for trial in ledger.trials.values() if trial.state in ("finished", "pruned")]
-    planned = [int(trial.params.get("training.epochs", epochs)) for trial in trials]
-    return Saved(sum(planned) - sum(trial.epoch for trial in trials), sum(planned))
-
-
-def failures(ledger: Ledger) -> dict[str, int]:
-    """Reasons of failed trials, the most frequent first."""
-    found: dict[str, int] = {}
-    for trial in ledger.trials.values():
-        if trial.state == "failed":
-            found[trial.reason] = found.get(trial.reason, 0) + 1
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def _place(range_: Range, value: float) -> float:
-    """Where a value lies in its range, from 0 to 1, as the range is searched."""
-    low, high = range_.ends
-    if range_.is_log:
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    return (value - low) / (high - low)

@@ -5,29 +5,26 @@ A terminal gets a live table, best trial first; anything else a plain line a tri
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
-from nnray.runners.sweep.journal import Ended, Event
+from nnray.runners.display import Screen
+from nnray.runners.sweep.journal import Ended, Event, Turned
 from nnray.runners.sweep.ledger import Ledger, Trial
+from nnray.runners.sweep.ranking import state_of, trial_table
+from nnray.runners.sweep.words import number, words
 
 _REFRESH_S = 0.25
 _LOG_WIDTH = 100
-_FRAME, _NUMBER, _LEAST = 3, 6, 10
-"""Characters around a cell; of a number; and of parameters that are worth showing."""
-_COLORS = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red", "interrupted": "red"}
 
 
-class SweepDisplay(Protocol):
-    """Shows where a sweep stands."""
+class SweepDisplay(Screen):
+    """Shows where a sweep stands; this one shows nothing of it."""
 
     def event(self, event: Event, /) -> None:
         """Something has happened; the ledger has it."""
@@ -35,39 +32,12 @@ class SweepDisplay(Protocol):
     def refresh(self) -> None:
         """Called often: time to draw."""
 
-    def note(self, text: str, /) -> None:
-        """Something that a person should know."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class Silent:
+class Silent(SweepDisplay):
     """Shows nothing but notes."""
 
-    def event(self, event: Event, /) -> None:
-        """Nothing."""
 
-    def refresh(self) -> None:
-        """Nothing."""
-
-    def note(self, text: str, /) -> None:
-        """A line on stderr."""
-        print(text, file=sys.stderr, flush=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-class TrialLines(Silent):
+class TrialLines(SweepDisplay):
     """A plain line for each trial that has ended, and the table at the end.
 
     Args:
@@ -92,20 +62,27 @@ class TrialLines(Silent):
         console.print(trial_table(self._ledger, metric=self._metric, width=_LOG_WIDTH, rows=rows))
 
     def event(self, event: Event, /) -> None:
-        """Say how a trial ended."""
-        if not isinstance(event, Ended):
-            return
-        trial, best = self._ledger.trials[event.trial], self._ledger.best
+        """Say how a trial ended, or whose weights it goes on with."""
+        if isinstance(event, Ended):
+            self.note(self._ended(self._ledger.trials[event.trial]))
+        elif isinstance(event, Turned) and event.source is not None:
+            self.note(
+                f"trial {event.trial} takes the weights of trial {event.source} after epoch {event.epoch}  "
+                f"{words(event.params)}"
+            )
+
+    def _ended(self, trial: Trial) -> str:
+        best, done = self._ledger.best, len(self._ledger.trials) - len(self._ledger.open)
         reason = f"  ({trial.reason})" if trial.state == "failed" else ""
         leader = f"  best {number(best.value)} (trial {best.number})" if best else ""
-        done = len(self._ledger.trials) - len(self._ledger.running)
-        self.note(
-            f"[{done}/{self._trials}] trial {trial.number} {trial.state} after epoch {trial.epoch}  "
-            f"{self._metric} {number(trial.value)}{leader}  {words(trial.params)}{reason}"
+        others = "".join(f"  {name} {number(value)}" for name, value in trial.objectives.items())
+        return (
+            f"[{done}/{self._trials}] trial {trial.number} {state_of(trial)} after epoch {trial.epoch}  "
+            f"{self._metric} {number(trial.value)}{others}{leader}  {words(trial.params)}{reason}"
         )
 
 
-class LiveTable(Silent):
+class LiveTable(SweepDisplay):
     """A table that is drawn over and over.
 
     Args:
@@ -147,81 +124,10 @@ class LiveTable(Silent):
 
     def _draw(self, rows: int) -> None:
         seconds = time.monotonic() - self._began
-        done = len(self._ledger.trials) - len(self._ledger.running)
-        title = f"{self._title}: {done} of {self._trials} trials, {seconds:.0f} s"
+        done = len(self._ledger.trials) - len(self._ledger.open)
         table = trial_table(self._ledger, metric=self._metric, width=self._console.width, rows=rows)
-        table.title = title
+        table.title = f"{self._title}: {done} of {self._trials} trials, {seconds:.0f} s"
         self._live.update(table, refresh=True)
-
-
-def trial_table(ledger: Ledger, *, metric: str, width: int, rows: int) -> Table:
-    """The trials, best first.
-
-    Args:
-        ledger: What is known of them.
-        metric: What they are judged by.
-        width: Columns of the terminal; a narrow one gets the parameters in one column.
-        rows: Most rows to show; trials that are running are among them.
-    """
-    paths = list(next(iter(ledger.trials.values())).params) if ledger.trials else []
-    names = short_names(paths)
-    is_wide = 34 + len(metric) + sum(max(len(name), 8) + 3 for name in names.values()) <= width
-    shown = _shown(ledger, rows)
-    table = Table(title_justify="left", expand=False)
-    fixed = _fixed_columns(metric, shown, width=width)
-    for title, columns in fixed.items():
-        justify: Literal["left", "right"] = "left" if title == "state" else "right"
-        table.add_column(title, justify=justify, no_wrap=True, width=columns)
-    room = width - sum(fixed.values()) - _FRAME * (len(fixed) + 1) - 1
-    own = list(names.values()) if is_wide else ["parameters"] if room >= _LEAST else []
-    for title in own:
-        table.add_column(title, no_wrap=True, overflow="ellipsis", max_width=None if is_wide else room)
-    for trial in shown:
-        values = (
-            [number(trial.params.get(path)) for path in names]
-            if is_wide
-            else [words(trial.params)][: len(own)]
-        )
-        color = _COLORS[trial.state]
-        state = f"[{color}]{trial.state}[/]"
-        table.add_row(str(trial.number), str(trial.epoch), number(trial.value), state, *values)
-    return table
-
-
-def _fixed_columns(metric: str, trials: list[Trial], *, width: int) -> dict[str, int]:
-    """Columns that are always there, and how wide: the metric's name gives way first."""
-    state = max([len("finished"), *(len(trial.state) for trial in trials)])
-    others = {"trial": len("trial"), "epoch": len("epoch")}
-    room = width - sum(others.values()) - state - _FRAME * 4 - 1
-    return {**others, metric: min(len(metric), max(room, _NUMBER)), "state": state}
-
-
-def _shown(ledger: Ledger, rows: int) -> list[Trial]:
-    """The best trials, and all that are running, in order."""
-    ranked = ledger.ranked
-    running = [trial for trial in ranked if trial.state == "running"]
-    room = max(0, rows - len(running))
-    others = {t.number for t in [trial for trial in ranked if trial.state != "running"][:room]}
-    return [trial for trial in ranked if trial.state == "running" or trial.number in others][:rows]
-
-
-def short_names(paths: list[str]) -> dict[str, str]:
-    """Dotted paths to their last words, where those are not the same."""
-    last = [path.rsplit(".", 1)[-1] for path in paths]
-    return {path: word if last.count(word) == 1 else path for path, word in zip(paths, last, strict=True)}
-
-
-def words(params: Mapping[str, Any]) -> str:
-    """Parameters in one line."""
-    names = short_names(list(params))
-    return " ".join(f"{names[path]}={number(value)}" for path, value in params.items())
-
-
-def number(value: Any) -> str:
-    """A value in a few characters."""
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:.4g}"
-    return str(value)
 
 
 def choose_display(ledger: Ledger, *, metric: str, trials: int, title: str, quiet: bool) -> SweepDisplay:
