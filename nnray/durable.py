@@ -57,7 +57,7 @@ def append_json(path: Path, value: Mapping[str, Any]) -> None:
 
     A torn line that an earlier process left at the end is closed off first.
     """
-    line = json.dumps(value, sort_keys=True) + "\n"
+    line = json.dumps(value) + "\n"
     with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)

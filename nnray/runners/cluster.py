@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from typing import Any, Self
 
 from nnray.errors import ClusterError
 from nnray.runners.cores import available_cores
+from nnray.runners.guard import watch
 
 _SOCKET_ROOM = 40
 """Longest name of a temporary folder in which Ray's sockets still have names that are short enough."""
@@ -35,6 +37,10 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
+
+
+guards: dict[Path, subprocess.Popen[bytes]] = {}
+"""Who clears up after this process, by temporary folder; they must outlive it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Cluster:
         self._ready, self._done = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._folder: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._is_ours = False
         self._thread = threading.Thread(target=self._run, name="nnray-ray", daemon=True)
         if self._address is None and not _is_connected() and needs.cpus > available_cores():
@@ -142,6 +149,8 @@ class Cluster:
             ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+        if self._guard is not None:
+            self._guard.communicate()
 
     def _connect(self) -> None:
         import ray
@@ -155,6 +164,7 @@ class Cluster:
             ray.init(address=self._address, **common)
             return
         self._folder = _short_folder()
+        self._guard = guards[self._folder] = watch(self._folder, _token_file().parent)
         with _environment({**_QUIET, "RAY_AUTH_TOKEN_PATH": str(_token_file()), "RAY_AUTH_MODE": None}):
             ray.init(
                 address="local",

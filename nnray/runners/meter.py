@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import psutil
 
 _MEGABYTE = 1e6
@@ -35,8 +37,6 @@ def _gpu() -> dict[str, float]:
     memory = torch.cuda.max_memory_allocated() / _MEGABYTE
     torch.cuda.reset_peak_memory_stats()
     found = {"system/gpu_memory_usage_megabytes": memory}
-    try:
+    with contextlib.suppress(ModuleNotFoundError, RuntimeError):  # needs NVIDIA's management library
         found["system/gpu_utilization_percentage"] = float(torch.cuda.utilization())
-    except (ModuleNotFoundError, RuntimeError):
-        pass  # needs NVIDIA's management library
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -74,6 +74,8 @@ class Conductor:
         ledger: What is known of the trials; kept up to date.
         budget: How far the sweep may go.
         run: Key of the sweep's run in the record.
+        hand_over: Gives a member of a population the weights that its turn names; says what went
+            wrong, or nothing. It may be asked for the same again.
         listeners: Told of each event after it has been written, and the ledger has it.
     """
 
@@ -87,13 +89,14 @@ class Conductor:
         ledger: Ledger,
         budget: Budget,
         run: str,
+        hand_over: Callable[[Turned], str] = lambda turn: "",
         listeners: Sequence[Listener] = (),
     ) -> None:
         assert experiment.sweep is not None
         self._experiment, self._goal = experiment, Goal.of(experiment.sweep)
         self._study, self._scheduler, self._journal = study, scheduler, journal
         self._population = as_population(scheduler)
-        self._run, self._listeners = run, tuple(listeners)
+        self._run, self._hand_over, self._listeners = run, hand_over, tuple(listeners)
         self._waiting: deque[int] = deque()
         self.ledger, self.budget = ledger, budget
 
@@ -102,6 +105,9 @@ class Conductor:
         replay = Replay(self.ledger, study=self._study, scheduler=self._scheduler)
         loose = replay.run(self._journal.events())
         self._tie(loose)
+        self._go_on(
+            [turn for trial in self.ledger.open for turn in trial.lineage[-1:] if not trial.is_paused]
+        )
         self._release()
         waiting = set(self._waiting)
         self._waiting.extend(
@@ -267,10 +273,20 @@ class Conductor:
         """Have the members of a population go on whose turn has come."""
         if self._population is None:
             return
+        written = []
         for turn in self._population.due(complete=self.budget.is_spent):
-            self._write(Turned(turn.trial, turn.epoch, turn.params, turn.source, turn.reason))
+            event = Turned(turn.trial, turn.epoch, turn.params, turn.source, turn.reason)
+            self._write(event)
             self._population.take(turn)
-            self._waiting.append(turn.trial)
+            written.append(event)
+        self._go_on(written)
+
+    def _go_on(self, turns: Sequence[Turned]) -> None:
+        """Hand weights over, all of them before anyone trains on; then let the members wait for a worker."""
+        for turn in turns:
+            if turn.source is not None and (problem := self._hand_over(turn)):
+                self.fail(turn.trial, problem)
+        self._waiting.extend(turn.trial for turn in turns if not self.ledger.trials[turn.trial].ended_ms)
 
     def _end(self, number: int, state: State, reason: str) -> None:
         if self.ledger.trials[number].ended_ms:

@@ -7,10 +7,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import psutil
+
+from nnray.runners.cluster import guards
 
 
 class Interrupts:
@@ -64,11 +66,14 @@ def interrupts(run: str) -> Iterator[Interrupts]:
 
 
 def leave(run: str) -> None:
-    """End this process now, and all that it started; the run can be resumed as after any kill."""
+    """End this process now, and all that it started; the run can be resumed as after any kill.
+
+    Only the guards stay, for the moment that it takes them to remove temporary folders.
+    """
     os.write(sys.stderr.fileno(), f"\nleft at once: `nnray resume {run}` goes on from here\n".encode())
+    spared = {guard.pid for guard in guards.values()}
     for process in psutil.Process().children(recursive=True):
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
+        if process.pid not in spared:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
     os._exit(130)

@@ -11,6 +11,7 @@ import torch
 
 from nnray.assembly import load_data
 from nnray.config import Experiment, flatten, with_overrides
+from nnray.errors import CheckpointError
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import PATIENCE_S, input_example, marked, record_inputs, settle
@@ -30,7 +31,7 @@ from nnray.runners.sweep.schedulers import Scheduler
 from nnray.runners.sweep.study import Study
 from nnray.runners.sweep.table import SweepDisplay, choose_display
 from nnray.runners.sweep.trainer import TorchTrainer
-from nnray.runners.sweep.trial import WorkerSpec, trial_folder
+from nnray.runners.sweep.trial import WorkerSpec, describe, trial_folder
 from nnray.runners.sweep.warm import warm_up
 from nnray.runners.training import prepare_process
 from nnray.tracking import Tracker
@@ -147,7 +148,8 @@ class Sweep:
             ledger=ledger,
             budget=budget,
             run=self._run,
-            listeners=[self._clone, self._record, self._note_time(budget), display.event],
+            hand_over=self._hand_over,
+            listeners=[self._record, self._note_time(budget), display.event],
         )
         models = Models(
             self._tracker,
@@ -164,8 +166,6 @@ class Sweep:
         self._record.catch_up(self._journal.events())
         conductor.resume()
         for trial in ledger.trials.values():
-            for turn in trial.lineage[-1:]:
-                self._clone(turn)
             if trial.ended_ms and not trial.model_uri:
                 tools.models.recover(trial)
         for point in first_points(self._experiment, size=tools.study.size)[len(ledger.trials) :]:
@@ -207,11 +207,15 @@ class Sweep:
             search=tuple(sys.path),
         )
 
-    def _clone(self, event: Event) -> None:
-        """Hand a member of a population the checkpoint that it goes on from, before anyone goes on."""
-        if isinstance(event, Turned) and event.source is not None:
-            source, target = (trial_folder(self._folder.path, n) for n in (event.source, event.trial))
-            clone(source, target, epoch=event.epoch)
+    def _hand_over(self, turn: Turned) -> str:
+        """Give a member of a population the checkpoint of another; why it can't be done, or nothing."""
+        assert turn.source is not None
+        source, target = (trial_folder(self._folder.path, number) for number in (turn.source, turn.trial))
+        try:
+            clone(source, target, epoch=turn.epoch)
+        except CheckpointError as error:
+            return describe(error)
+        return ""
 
     def _note_time(self, budget: Budget) -> Any:
         def note(event: Event) -> None:

@@ -183,7 +183,7 @@ def test_the_front_is_of_finished_trials_that_none_dominates(bench: MakeBench) -
         assert proposal is not None
         live.conductor.report(proposal.number, epoch_of(1, value, last=True, parameters=parameters))
     assert [trial.number for trial in live.ledger.front] == [0, 2]
-    assert [list(trial.values) for trial in live.study.inner.trials][0] == [0.9, 50.0]
+    assert live.study.inner.trials[0].values == [0.9, 50.0]
 
 
 def test_a_trial_ends_once(bench: MakeBench) -> None:
