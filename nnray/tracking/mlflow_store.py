@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnray.errors import TrackingError
 from nnray.tracking.client import make_client
 from nnray.tracking.database import create_database
 from nnray.tracking.runs import Runs, key_tag
@@ -28,6 +29,8 @@ MAX_PARAM_CHARS = 6_000
 MAX_TAG_CHARS = 8_000
 MAX_PARAMS = 100
 _MAX_DIGEST_CHARS = 36
+_MAX_CONNECTIONS = 10
+"""What MLflow's client keeps open."""
 _FINAL = {
     "ALREADY_EXISTS",
     "BAD_REQUEST",
@@ -81,7 +84,7 @@ class MlflowStore:
             raise
         except FileNotFoundError as error:
             raise Refused(f"no such file: {error.filename}") from error
-        except (OSError, SQLAlchemyError, Refused):
+        except (OSError, SQLAlchemyError, Refused, TrackingError):
             raise
         except Exception as error:
             raise Refused(f"{type(error).__name__}: {error}") from error
@@ -94,12 +97,19 @@ class MlflowStore:
         return self._made
 
     def answers(self) -> bool:
-        """Whether the store answers a question that needs nothing to be there."""
-        try:
-            self._client().search_experiments(max_results=1)
-        except Exception:  # noqa: BLE001 - any failure is a no
-            return False
-        return True
+        """Whether the store answers a question that needs nothing to be there.
+
+        A server that fails an upload drops its connections, which are found out one at a time.
+        """
+        for _ in range(_MAX_CONNECTIONS):
+            try:
+                self._client().search_experiments(max_results=1)
+            except Exception as error:  # noqa: BLE001 - any other failure is a no
+                if "Connection aborted" not in str(error):
+                    return False
+            else:
+                return True
+        return False
 
     def _start(self, client: MlflowClient, key: str, body: Mapping[str, Any]) -> str:
         tags = clean_tags({**body["tags"], RUN_TAG: key_tag(key), "nnray.verb": body["verb"]})

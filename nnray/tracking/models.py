@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnray.errors import TrackingError
 from nnray.tracking.model_files import fill_in
 from nnray.tracking.spool import Entry
 from nnray.tracking.tracker import ModelRecord, clean_name
@@ -85,8 +86,10 @@ def register(client: MlflowClient, run_id: str, *, entry: Entry) -> str:
     """Register a run's model and point the alias at it; once, however often it is asked for."""
     body = entry.body
     model = find_model(client, run_id, name=body["model"], step=body["step"])
-    if model is None:
+    if model is None or model.status == "FAILED":
         raise Refused(f"no model {body['model']!r} to register; log it first")
+    if model.status != "READY":  # it was set aside: this goes the same way, and is tried again with it
+        raise TrackingError(f"the model {body['model']!r} is not whole in the store")
     name = clean_name(body["name"]).replace("/", "_").replace(":", "_")
     if not any(known.name == name for known in client.search_registered_models(f"name = '{name}'")):
         _new_name(client, name)

@@ -77,7 +77,7 @@ class Writer:
         self._oldest = self._retry_at = self._retry_s = 0.0
         self._closing = False
         self._refused: list[str] = []
-        self._num_refused = self._strikes = 0
+        self._num_refused = self._fails = self._strikes = 0
         self._trouble = ""
         self._busy: tuple[float, float] | None = None
         self._has_answered = False
@@ -203,7 +203,7 @@ class Writer:
                 self._done(entry, result, None)
         with self._wake:
             self._trouble, self._retry_at, self._retry_s = "", 0.0, 0.0
-            self._waits_began, self._strikes = None, 0
+            self._waits_began, self._fails, self._strikes = None, 0, 0
         return True
 
     def _attempt(self, entry: Entry) -> tuple[Exception | None, Any]:
@@ -220,7 +220,8 @@ class Writer:
     def _give_up(self, entry: Entry, error: Exception) -> bool:
         """Back off; whether the entry was to blame, and not the store, so often that it is passed over."""
         self._back_off(error)
-        if self._retry_s > FIRST_RETRY_S and self._answers is not None:
+        self._fails += 1
+        if self._fails > 1 and self._answers is not None:
             self._strikes = self._strikes + 1 if self._answers() else 0
         if self._strikes < STRIKES:
             return False
