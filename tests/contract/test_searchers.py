@@ -31,7 +31,7 @@ KNOW_OBJECTIVES = tuple(name for name in SEARCHERS if name != "cmaes")
 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_proposals_lie_in_their_ranges(name: str, tmp_path: Path) -> None:
-    for params, _ in search(study_of(name, tmp_path, seed=0, **KEYS.get(name, {})), trials=14):
+    for params, _ in search(study_of(name, tmp_path, seed=0, **KEYS.get(name, {})), trials=8):
         assert list(params) == list(SPACE)
         assert all(SPACE[path].holds(value) for path, value in params.items()), params
 
@@ -39,7 +39,7 @@ def test_proposals_lie_in_their_ranges(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_what_is_not_tried_is_left_out(name: str, tmp_path: Path) -> None:
     study = study_of(name, tmp_path, seed=0, space=CONDITIONAL, **KEYS.get(name, {}))
-    seen = [params for params, _ in search(study, trials=16)]
+    seen = [params for params, _ in search(study, trials=10)]
     assert all(active(params, CONDITIONAL) == params for params in seen)
     assert all(CONDITIONAL[path].holds(params[path]) for params in seen for path in params)
     assert {"momentum" in params for params in seen} >= ({True} if name == "grid" else {True, False})
@@ -49,8 +49,8 @@ def test_what_is_not_tried_is_left_out(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_same_seed_gives_same_trials(name: str, tmp_path: Path) -> None:
-    first = search(study_of(name, tmp_path, seed=3, **KEYS.get(name, {})), trials=9)
-    assert search(study_of(name, tmp_path, seed=3, **KEYS.get(name, {})), trials=9) == first
+    first = search(study_of(name, tmp_path, seed=3, **KEYS.get(name, {})), trials=7)
+    assert search(study_of(name, tmp_path, seed=3, **KEYS.get(name, {})), trials=7) == first
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
@@ -78,9 +78,9 @@ def test_given_points_come_first_and_in_order(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_failed_and_pruned_trials_do_not_end_the_search(name: str, tmp_path: Path) -> None:
-    play = Play(study_of(name, tmp_path, seed=0, **KEYS.get(name, {})), out=1).run(2 * 18)
+    play = Play(study_of(name, tmp_path, seed=0, **KEYS.get(name, {})), out=1).run(2 * 12)
     states = [trial.state.name for trial in play.study.inner.get_trials(deepcopy=False)]
-    assert [states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")] == [12, 3, 3]
+    assert [states.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")] == [8, 2, 2]
 
 
 @pytest.mark.parametrize("out", [1, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -28,19 +29,26 @@ class Points(BaseSampler):
         space: What is searched.
         points: Values of a range that has neither choices nor steps.
         seed: Of the draw.
-
-    Raises:
-        ConfigError: There are too many points.
     """
 
     def __init__(self, space: Mapping[str, Range], *, points: int, seed: int) -> None:
-        encode = Space(space).encode
-        self._points = [encode(point) for point in islice(_points(space, points), MOST + 1)]
-        if len(self._points) > MOST:
-            advice = "search fewer paths, give wider steps, or take another searcher"
-            raise ConfigError("sweep", [Problem("sweep.search", f"grid has over {MOST:,} points: {advice}")])
+        self._space, self._count = space, points
         self._rng = np.random.default_rng(seed)
         self._point: dict[str, Any] | None = None
+
+    @cached_property
+    def points(self) -> list[dict[str, Any]]:
+        """All points, as they stand in the study.
+
+        Raises:
+            ConfigError: There are too many.
+        """
+        encode = Space(self._space).encode
+        found = [encode(point) for point in islice(_points(self._space, self._count), MOST + 1)]
+        if len(found) > MOST:
+            advice = "search fewer paths, give wider steps, or take another searcher"
+            raise ConfigError("sweep", [Problem("sweep.search", f"grid has over {MOST:,} points: {advice}")])
+        return found
 
     def left(self, tried: Iterable[Mapping[str, Any]]) -> int:
         """How many points there are beside those that were tried."""
@@ -67,13 +75,13 @@ class Points(BaseSampler):
     def _draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         fixed = trial.system_attrs.get("fixed_params", {})
         trials = study.get_trials(deepcopy=False)
-        left = self._beside(other.params for other in trials if other.number != trial.number) or self._points
+        left = self._beside(other.params for other in trials if other.number != trial.number) or self.points
         fitting = [point for point in left if fixed.items() <= point.items()] or left
         return fitting[int(self._rng.integers(len(fitting)))]
 
     def _beside(self, tried: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         seen = {_key(params) for params in tried}
-        return [point for point in self._points if _key(point) not in seen]
+        return [point for point in self.points if _key(point) not in seen]
 
 
 def values_of(range_: Range, points: int) -> list[Any]:
