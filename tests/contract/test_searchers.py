@@ -112,6 +112,26 @@ def test_given_points_are_replayed_like_all_others(name: str, tmp_path: Path) ->
     assert resumed.events == events
 
 
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_what_a_sampler_noted_for_paths_that_are_not_tried_is_no_memory(name: str, tmp_path: Path) -> None:
+    """All that ended had a momentum, so the model proposes one for the trials that are out and have none."""
+
+    def told() -> Study:
+        study = study_of(name, tmp_path, seed=6, space=CONDITIONAL, startup_trials=4)
+        for place in range(6):
+            point = {"lr": 10.0**-place, "dropout": place / 10, "width": 9 * place + 1, "kind": "c"}
+            study.add(point | {"momentum": place / 10}, state="finished", values=[float(place)])
+        return study
+
+    whole, resumed = told(), told()
+    for _ in range(4):
+        whole.first({"kind": "a"})
+        number, params = whole.propose()
+        assert "momentum" not in params
+        resumed.replay(number, params)
+    assert [resumed.propose() for _ in range(3)] == [whole.propose() for _ in range(3)]
+
+
 @pytest.mark.parametrize("name", KNOW_OBJECTIVES)
 def test_several_objectives_are_taken_and_resumed(name: str, tmp_path: Path) -> None:
     def new() -> Study:
