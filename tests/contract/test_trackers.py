@@ -1,4 +1,4 @@
-"""Laws that every tracker obeys: in memory, and MLflow on SQLite."""
+"""Laws that every tracker obeys: in memory, and MLflow on SQLite, also behind a spool on disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nnray.data.splits import DataInfo
 from nnray.errors import TrackingError
 from nnray.tracking import MetricRow, Tracker
 from nnray.training.weights import weights_sha256
-from tests.contract.tracker_subjects import Memory, Sqlite, Subject
+from tests.contract.tracker_subjects import Memory, Spooled, Sqlite, Subject
 
 LONG_S = 120.0
 INFO = DataInfo("digits", (1, 2, 2), ("zero", "one", "two"), digest="d" * 64)
@@ -33,7 +33,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(params=["memory", "mlflow"])
+@pytest.fixture(params=["memory", "mlflow", "spooled"])
 def subject(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Subject]:
@@ -41,7 +41,7 @@ def subject(
         yield Memory()
         return
     shutil.copy(request.getfixturevalue("empty_store"), tmp_path / "mlflow.db")
-    yield Sqlite(tmp_path, monkeypatch)
+    yield {"mlflow": Sqlite, "spooled": Spooled}[request.param](tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnray.tracking import MemoryTracker, MlflowTracker, Tracker
+from nnray.tracking import DiskSpool, MemoryTracker, MlflowTracker, Tracker
 from nnray.tracking.models import MODEL_TAG
 
 
@@ -126,3 +126,16 @@ class Sqlite:
         client = self._client()
         version = client.get_model_version_by_alias(name, alias)
         return f"models:/{version.tags[MODEL_TAG]}", len(client.search_model_versions(f"name = '{name}'"))
+
+
+class Spooled(Sqlite):
+    """SQLite behind a spool on disk: each tracker has a run's folder of its own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder, monkeypatch)
+        self._folder, self._opened = folder, 0
+
+    def open(self) -> Tracker:
+        self._opened += 1
+        spool = DiskSpool(self._folder / f"run {self._opened}" / "spool")
+        return MlflowTracker(self.uri, experiment="laws", spool=spool)
