@@ -12,7 +12,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from nnray.config import Range
-from nnray.runners.sweep.ledger import Ledger
+from nnray.runners.sweep.ledger import Ledger, Trial
 from nnray.runners.sweep.words import number
 
 COMPLETE = (optuna.trial.TrialState.COMPLETE,)
@@ -87,9 +87,14 @@ def saved(epochs: int, ledger: Ledger) -> Saved:
     return Saved(sum(planned) - sum(trial.epoch for trial in trials), sum(planned))
 
 
+def judged(ledger: Ledger) -> list[Trial]:
+    """Trials that were held against the constraints; a failed one says nothing on them."""
+    return [trial for trial in ledger.trials.values() if trial.violations and trial.state != "failed"]
+
+
 def broken(ledger: Ledger) -> dict[str, int]:
     """How many trials broke each constraint, as far as they got."""
-    trials = ledger.trials.values()
+    trials = judged(ledger)
     texts = dict.fromkeys(text for trial in trials for text in trial.violations)
     return {text: sum(trial.violations.get(text, 0.0) > 0 for trial in trials) for text in texts}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nnray.config import Experiment
-from nnray.runners.sweep.findings import Saved, broken, edges, failures, importance, saved
+from nnray.runners.sweep.findings import Saved, broken, edges, failures, importance, judged, saved
 from nnray.runners.sweep.ledger import Ledger, Trial
 from nnray.runners.sweep.lineage import Ancestor, ancestors, copies
 from nnray.runners.sweep.study import Study
@@ -125,7 +125,7 @@ def summarize(experiment: Experiment, ledger: Ledger, *, study: Study, best: Tri
         failures=failures(ledger),
         front=tuple(ledger.front),
         broken=broken(ledger),
-        judged=sum(bool(trial.violations) for trial in ledger.trials.values()),
+        judged=len(judged(ledger)),
         copies=len(copies(ledger)),
         ancestors=tuple(ancestors(ledger, best)),
     )

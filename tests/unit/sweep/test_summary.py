@@ -11,7 +11,7 @@ import pytest
 
 from nnray.config import Range, dump, load, with_overrides
 from nnray.runners.sweep.conductor import Fate
-from nnray.runners.sweep.findings import Saved, broken, edges, failures, importance, saved
+from nnray.runners.sweep.findings import Saved, broken, edges, failures, importance, judged, saved
 from nnray.runners.sweep.ledger import Ledger
 from nnray.runners.sweep.lineage import ancestors, copies
 from nnray.runners.sweep.summary import Summary, front_lines, summarize
@@ -119,7 +119,7 @@ def summary_of(ledger: Ledger) -> Summary:
         ledger.counts,
         front=tuple(ledger.front),
         broken=broken(ledger),
-        judged=len(ledger.trials),
+        judged=len(judged(ledger)),
         copies=len(copies(ledger)),
         ancestors=tuple(ancestors(ledger, best)),
     )
@@ -155,10 +155,11 @@ def test_no_front_without_objectives() -> None:
 
 def test_each_constraint_says_how_many_trials_broke_it() -> None:
     ledger = shown(limit=60_000).ledger
-    too_large = sum(t.params["model.hidden"] == [256, 256, 128] for t in ledger.trials.values())
+    ended_well = [t for t in ledger.trials.values() if t.state != "failed"]
+    too_large = sum(t.params["model.hidden"] == [256, 256, 128] for t in ended_well)
     assert broken(ledger) == {"parameters <= 60000": too_large}
     text = "\n".join(summary_of(ledger).lines())
-    assert f"constraint  parameters <= 60000: broken by {too_large} of 30 trials" in text
+    assert f"constraint  parameters <= 60000: broken by {too_large} of {len(ended_well)} trials" in text
     assert broken(shown().ledger) == {}
 
 
@@ -167,6 +168,12 @@ def test_the_summary_says_where_the_weights_of_the_best_come_from() -> None:
     lines = list(summary_of(whole.ledger).lines())
     assert "            its weights come from trial 7 (epoch 6), trial 1 (epoch 3)" in lines
     assert "population  6 times a trial took the weights of a better one" in lines
+
+
+def test_a_failed_trial_says_nothing_on_a_constraint() -> None:
+    failed = trial(0, math.nan, state="failed")
+    failed.violations = {"val_loss <= 1": math.inf}
+    assert broken(ledger_of(failed)) == {}
 
 
 def test_an_edge_of_an_absent_parameter_is_passed_over() -> None:

@@ -23,9 +23,9 @@ def tick(value: float) -> str:
 
 
 def label(value: Any) -> str:
-    """A choice as a tick's label."""
-    text = number(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    """A choice as a tick's label; of a long one both ends, for names often differ in the last word."""
+    text, half = number(value), _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[: half - 1]}…{text[-half:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ class Scale:
         axis.set_minor_formatter(NullFormatter())
         axis.set_ticks([place for place, _ in self.ticks], labels=[text for _, text in self.ticks])
         if name == "x" and sum(len(text) for _, text in self.ticks) > _ROOM:
-            axis.set_tick_params(labelrotation=25)
+            for text in axis.get_ticklabels():
+                text.set(rotation=25, ha="right", rotation_mode="anchor")
 
     @property
     def ticks(self) -> list[tuple[float, str]]:

@@ -87,4 +87,4 @@ def _rank(
 
 
 def _star(axes: Axes, x: float, y: float) -> None:
-    axes.scatter([x], [y], marker="*", s=150, color=BEST, edgecolor="white", zorder=3)
+    axes.scatter([x], [y], marker="*", s=150, color=BEST, edgecolor="white", zorder=3, clip_on=False)
