@@ -128,7 +128,7 @@ def plain(trials: int, epochs: int, seed: int) -> Run:
     )
     results = tuner.fit()
     seconds = time.perf_counter() - began
-    frames = [result.metrics_dataframe for result in results]
+    frames: list[Any] = [results[place].metrics_dataframe for place in range(len(results))]
     training = sum(frame["epoch_seconds"].sum() for frame in frames) / WORKERS
     trained = sum(len(frame) for frame in frames)
     best = max(float(frame["val_accuracy"].max()) for frame in frames)

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnray.api import load, resume, sweep, train
+    from nnray.api import load, resume, sweep, sync, train
     from nnray.config import Experiment
     from nnray.data.splits import DataInfo, DataSplits, Examples
     from nnray.errors import (
@@ -49,11 +49,12 @@ __all__ = [
     "load",
     "resume",
     "sweep",
+    "sync",
     "train",
 ]
 
 _HOMES = {
-    "nnray.api": ("load", "resume", "sweep", "train"),
+    "nnray.api": ("load", "resume", "sweep", "sync", "train"),
     "nnray.config": ("Experiment",),
     "nnray.data.splits": ("DataInfo", "DataSplits", "Examples"),
     "nnray.errors": (

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from nnray.runners.folder import RunFolder
     from nnray.runners.results import RunResult
     from nnray.runners.sweep import SweepResult
+    from nnray.runners.sync import Synced
     from nnray.tracking import MlflowTracker
+
+_DRAIN_S = 30.0
+"""How long a verb waits for each earlier run whose records have not been sent."""
 
 Source = Experiment | str | Path
 """An experiment, or the file that holds one."""
@@ -60,7 +64,7 @@ def train(experiment: Source, overrides: Sequence[str] = (), *, quiet: bool = Fa
     from nnray.runners import folder
 
     resolved = _resolve(experiment, overrides)
-    _check_store(resolved)
+    _prepare_store(resolved, Path(resolved.tracking.dir))
     return _train(folder.create(resolved, "train", search=_search_path()), quiet=quiet)
 
 
@@ -89,7 +93,7 @@ def sweep(
         from nnray.runners.sweep.warm import WARM, gather
 
         files[WARM] = gather(folder.find(warm_start, root=Path(resolved.tracking.dir)), resolved)
-    _check_store(resolved)
+    _prepare_store(resolved, Path(resolved.tracking.dir))
     return _sweep(folder.create(resolved, "sweep", search=_search_path(), files=files), quiet=quiet)
 
 
@@ -116,7 +120,7 @@ def resume(
     is_sweep = found.record["verb"] == "sweep"
     if trials is not None and not is_sweep:
         raise RunError(f"{found.name} is a {found.record['verb']}: only a sweep has trials")
-    _check_store(found.experiment)
+    _prepare_store(found.experiment, found.path.parent)
     if trials is not None:
         from nnray.runners.sweep.extend import extend
 
@@ -187,7 +191,22 @@ def ui(uri: str | None = None, *, host: str = "127.0.0.1", port: int = 5000) -> 
     """
     from nnray.tracking.ui import serve
 
+    _drain(Path("runs"))
     serve(uri, host=host, port=port)
+
+
+def sync(root: str | Path = "runs") -> list[Synced]:
+    """Send the tracking stores what runs could not: after an outage, or a kill.
+
+    Args:
+        root: The folder that holds the runs' folders.
+
+    Returns:
+        The runs that had something to send.
+    """
+    from nnray.runners.sync import sync as send
+
+    return send(Path(root))
 
 
 def search_modules(folders: Sequence[Path]) -> None:
@@ -215,7 +234,7 @@ def _train(run: RunFolder, *, quiet: bool) -> RunResult:
     from nnray.runners.local import train as train_here
 
     experiment = run.experiment
-    with _resumable(run), _tracker(experiment) as tracker:
+    with _resumable(run), _tracker(experiment, run) as tracker:
         return train_here(experiment, run, tracker=tracker, display=choose_display(quiet=quiet))
 
 
@@ -223,28 +242,60 @@ def _sweep(run: RunFolder, *, quiet: bool) -> SweepResult:
     from nnray.runners.sweep import sweep as sweep_here
 
     experiment = run.experiment
-    with _resumable(run), _tracker(experiment) as tracker:
+    with _resumable(run), _tracker(experiment, run) as tracker:
         return sweep_here(experiment, run, tracker=tracker, quiet=quiet)
 
 
-def _check_store(experiment: Experiment) -> None:
-    """Refuse a store that can't be written to before anything is made."""
+def _prepare_store(experiment: Experiment, root: Path) -> None:
+    """Refuse a store that can never be written to, and send it what earlier runs could not.
+
+    One that is merely away holds nothing up: what is recorded waits in the run's folder.
+    """
     from nnray.tracking import check
 
-    check(experiment.tracking.uri)
+    store = check(experiment.tracking.uri)
+    if store.problem:
+        _say(f"warning: {store.problem}; records wait in the run's folder, and `nnray sync` sends them")
+    else:
+        _drain(root)
+
+
+def _drain(root: Path) -> None:
+    """Send what earlier runs could not."""
+    from nnray.runners import sync as runner
+
+    if not runner.unsent(root):
+        return
+    _say("sending what earlier runs could not record ...")
+    for synced in runner.sync(root, timeout_s=_DRAIN_S):
+        _say(str(synced))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def _tracker(experiment: Experiment) -> Iterator[MlflowTracker]:
-    """The store that an experiment is recorded in."""
-    from nnray.tracking import MlflowTracker
+def _tracker(experiment: Experiment, run: RunFolder) -> Iterator[MlflowTracker]:
+    """The store that an experiment is recorded in, behind the run's spool."""
+    from nnray.runners.recording import waiting
+    from nnray.runners.sync import SPOOL
+    from nnray.tracking import DiskSpool, MlflowTracker
 
-    settings = experiment.tracking
-    tracker = MlflowTracker(settings.uri, experiment=settings.experiment or experiment.name)
+    settings, spool = experiment.tracking, DiskSpool(run.path / SPOOL)
+    uri = run.record.get("tracking_uri") or settings.uri  # a relative one belongs to where the run began
+    try:
+        tracker = MlflowTracker(uri, experiment=settings.experiment or experiment.name, spool=spool)
+    except BaseException:
+        spool.close()
+        raise
     try:
         yield tracker
-    finally:
-        tracker.close()
+    except BaseException:
+        if unsent := tracker.close():
+            _say(f"warning: {waiting(tracker, unsent)}")
+        raise
+    tracker.close()
 
 
 @contextmanager

@@ -118,6 +118,21 @@ def resume(
 
 
 @app.command()
+def sync(*, root: Root = Path("runs")) -> None:
+    """Send the tracking store what runs could not: after an outage, or a kill."""
+    from nnray import api
+
+    with _running():
+        done = api.sync(root)
+    for synced in done:
+        typer.echo(str(synced))
+    if not done:
+        typer.echo(f"all records of the runs in {root} have been sent")
+    if any(synced.left or synced.problem for synced in done):
+        raise Exit(1)
+
+
+@app.command()
 def check(file: File, overrides: Overrides = None) -> None:
     """Check an experiment file; says all that is wrong, and runs nothing of it."""
     from nnray import api

@@ -68,7 +68,8 @@ def test_once(
         folder.update(test=measured, test_time_ms=time.time_ns() // 1_000_000)
     record = folder.record
     metrics: dict[str, float] = record["test"]
-    return metrics, [MetricRow(name, value, 0, record["test_time_ms"]) for name, value in metrics.items()]
+    look, time_ms = record.get("looks", 0), record["test_time_ms"]  # an extended sweep looks once more
+    return metrics, [MetricRow(name, value, look, time_ms) for name, value in metrics.items()]
 
 
 def log_model(

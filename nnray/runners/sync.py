@@ -34,6 +34,10 @@ class Synced:
     left: int
     problem: str
 
+    def __str__(self) -> str:
+        left = f", {self.left} still wait" if self.left else ""
+        return f"{self.run}: {self.sent} records sent{left}{f': {self.problem}' if self.problem else ''}"
+
 
 def unsent(root: Path) -> bool:
     """Whether a run in a folder has records to send, and no process at it; quick."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nnray.errors import TrackingError
 from nnray.tracking.client import make_client, set_environment
+from nnray.tracking.reasons import reason
 
 if TYPE_CHECKING:
     from requests import Response
@@ -101,7 +102,7 @@ def _is_object(text: str) -> bool:
 
 
 def _judged(uri: str, error: Exception) -> str | TrackingError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500].replace(uri, hidden(uri))
-    text = f"{hidden(uri)} can't be used: {reason}; {_SEE} and that you may write"
+    why = reason(error).replace(uri, hidden(uri))
+    text = f"{hidden(uri)} can't be used: {why}; {_SEE} and that you may write"
     is_away = _AWAY.search(str(error)) and "certificate" not in str(error).lower()
     return text if is_away else TrackingError(text)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from nnray.errors import TrackingError
+from nnray.tracking.reasons import reason
 from nnray.tracking.spool import Entry, Spool
 
 MAX_ROWS = 1_000
@@ -241,7 +242,7 @@ class Writer:
 
     def _back_off(self, error: Exception) -> None:
         with self._wake:
-            self._trouble = (f"{type(error).__name__}: {error}".strip().splitlines() or [""])[0][:500]
+            self._trouble = reason(error)
             self._retry_s = min(max(FIRST_RETRY_S, 2 * self._retry_s), LAST_RETRY_S)
             pause_s = min(self._retry_s, _HURRIED_RETRY_S) if self._hurry else self._retry_s
             self._retry_at = time.monotonic() + pause_s

@@ -47,11 +47,15 @@ SLOWEST_S = 0.5
 """Five times what is promised: two cores are shared by all that runs beside a test."""
 
 
+pause = threading.Event()
+"""Never set: waits between looks."""
+
+
 def until(condition: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + LONG_S
     while not condition():
         assert time.monotonic() < end, what
-        time.sleep(0.05)
+        pause.wait(0.05)
 
 
 class Server:

@@ -57,7 +57,7 @@ class Tune:
 @pytest.fixture
 def tune(tmp_path: Path) -> Callable[..., Tune]:
     def make(*, concurrency: int = 2, **sweep: Any) -> Tune:
-        bench = Bench(make_experiment(**sweep), tmp_path, search="random", clock=lambda: 0.0)
+        bench = Bench(make_experiment(**{"search": "random", **sweep}), tmp_path)
         return Tune(bench, concurrency=concurrency)
 
     return make

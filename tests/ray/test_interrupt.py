@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from nnray.runners.folder import last
-from nnray.runners.sweep.journal import Ended, Journal
+from nnray.runners.sweep.journal import Journal, Suspended
 from nnray.runners.sweep.ledger import Ledger
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
@@ -58,7 +58,47 @@ def test_ctrl_c_once_stops_cleanly(running: subprocess.Popen[str], number: signa
     assert alive == []
     folder = last(Path("runs"))
     events = list(Journal(folder.path / "journal.jsonl").events())
-    trials = Ledger("max", events).trials.values()
-    assert {trial.state for trial in trials} <= {"finished", "interrupted"}
-    assert len([event for event in events if isinstance(event, Ended)]) == len(trials)
+    ledger = Ledger("max", events=events)
+    assert {trial.state for trial in ledger.trials.values()} <= {"finished", "interrupted"}
+    suspended = [event.trial for event in events if isinstance(event, Suspended)]
+    assert suspended == [trial.number for trial in ledger.open]
     assert folder.record["status"] == "interrupted"
+
+
+def test_ctrl_c_twice_leaves_at_once(running: subprocess.Popen[str]) -> None:
+    processes = psutil.Process(running.pid).children(recursive=True)
+    os.killpg(running.pid, signal.SIGINT)
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in err
+    assert "nnray resume" in err
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    assert alive == []
+
+
+def test_an_interrupted_sweep_goes_on(running: subprocess.Popen[str]) -> None:
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=120)
+    folder = last(Path("runs"))
+    before = Ledger("max", events=Journal(folder.path / "journal.jsonl").events())
+    trials = str(len(before.trials) + 1)
+    command = [
+        sys.executable,
+        "-m",
+        "nnray.cli",
+        "resume",
+        folder.name,
+        "--trials",
+        trials,
+        "--json",
+        "--quiet",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = Ledger("max", events=Journal(folder.path / "journal.jsonl").events())
+    assert len(after.trials) == int(trials)
+    assert {trial.state for trial in after.trials.values()} == {"finished"}
+    for number, trial in before.trials.items():
+        assert after.trials[number].params == trial.params
+        assert trial.values.items() <= after.trials[number].values.items()

@@ -7,7 +7,6 @@ reads that split.
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,9 @@ from torch import nn
 from nnray.assembly import assemble, load_data
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
-from nnray.errors import RunError, TrackingError
+from nnray.errors import RunError
 from nnray.runners.folder import RunFolder
-from nnray.runners.recording import PATIENCE_S, metric_rows, test_once
+from nnray.runners.recording import Notes, log_model, metric_rows, test_once
 from nnray.runners.sweep.ledger import Trial
 from nnray.runners.sweep.models import model_file, restore
 from nnray.runners.training import chosen_model, train_epochs
@@ -57,6 +56,7 @@ class Candidate:
         tracker: Where it is recorded.
         run: Key of the sweep's run.
         example: Inputs as a model takes them.
+        notes: Where a person is told what the store has not taken.
     """
 
     experiment: Experiment
@@ -65,6 +65,7 @@ class Candidate:
     tracker: Tracker
     run: str
     example: NDArray[np.float32]
+    notes: Notes
 
     def take(self) -> Champion:
         """Take the model that the best trial came to.
@@ -94,7 +95,17 @@ class Candidate:
         module, epoch = chosen_model(self.experiment, folder, splits=splits)
         metrics = dict(records[epoch - 1].report.metrics) | self._test(module, splits)
         sha256 = weights_sha256(module)
-        uri = self._log(module, metrics, epoch, sha256)
+        uri = log_model(
+            self.tracker,
+            self.notes,
+            run=self.run,
+            module=module,
+            example=self.example,
+            step=epoch,
+            sha256=sha256,
+            metrics=metrics,
+            register=self.experiment.registered_name,
+        )
         text = f"trained again with the values of trial {self.trial.number}, at epoch {epoch}"
         return Champion(module, metrics, sha256, uri, text)
 
@@ -102,13 +113,3 @@ class Candidate:
         metrics, rows = test_once(self.experiment, module, splits=splits, folder=self.folder)
         self.tracker.log_metrics(self.run, rows)
         return metrics
-
-    def _log(self, module: nn.Module, metrics: dict[str, float], epoch: int, sha256: str) -> str:
-        logged = self.tracker.log_model(
-            self.run, module=module, example=self.example, step=epoch, sha256=sha256, metrics=metrics
-        )
-        self.tracker.register(self.run, self.experiment.registered_name, step=epoch)
-        try:
-            return logged.result(PATIENCE_S).uri
-        except (FutureTimeoutError, TrackingError):
-            return ""

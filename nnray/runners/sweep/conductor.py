@@ -293,7 +293,7 @@ class Conductor:
             return
         event = Ended(number, state, reason)
         self._write(event)
-        end_in_study(self._study, self.ledger, event)
+        end_in_study(self._study, event, ledger=self.ledger)
         if self._population is not None:
             self._population.leave(number)
             self._release()

@@ -32,8 +32,8 @@ class Goal:
         return cls(
             config.metric,
             config.mode or mode_of(config.metric),
-            {name: mode_of(name) for name in config.objectives},
-            tuple(Constraint.parse(text) for text in config.constraints),
+            {name: config.mode_of_objective(name) for name in config.objectives},
+            config.rules,
         )
 
     @property

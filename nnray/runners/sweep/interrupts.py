@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -36,6 +37,7 @@ class Interrupts:
     def calm(self) -> Iterator[None]:
         """A block that looks at ``is_set`` itself: the first interrupt raises nothing in it."""
         self._is_calm = True
+        _listen(self.handle)  # Ray takes SIGTERM for itself when it starts
         try:
             yield
         finally:
@@ -54,15 +56,19 @@ class Interrupts:
 def interrupts(run: str) -> Iterator[Interrupts]:
     """Take SIGINT and SIGTERM in the block; outside the main thread none arrives."""
     found = Interrupts(run)
-    if threading.current_thread() is not threading.main_thread():
-        yield found
-        return
-    before = {number: signal.signal(number, found.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = _listen(found.handle)
     try:
         yield found
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _listen(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Take both signals; the handlers before come back."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
 def leave(run: str) -> None:

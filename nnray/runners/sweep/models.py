@@ -19,7 +19,7 @@ from nnray.assembly import build_model
 from nnray.config import Experiment, with_overrides
 from nnray.data.splits import DataSplits
 from nnray.durable import write_bytes
-from nnray.errors import TrackingError
+from nnray.errors import NnrayError
 from nnray.runners.sweep.ledger import Trial
 from nnray.runners.sweep.trial import Weights, describe, trial_folder
 from nnray.runners.training import chosen_model
@@ -35,7 +35,7 @@ class Logged:
         trial: Its number.
         uri: Where it was logged; empty if it was not.
         sha256: Of the weights.
-        problem: Why it was not logged; empty if it was, or if there is none.
+        problem: Why it was not logged; empty if it was, if it waits for the store, or if there is none.
     """
 
     trial: int
@@ -80,7 +80,7 @@ class Models:
     def done(self) -> Iterator[Logged]:
         """What has been logged since the last call."""
         for number, future in list(self._waiting.items()):
-            if future.done() and (future.exception() or _stored(future)):
+            if future.done() and (future.exception() or _is_settled(future)):
                 yield self._result(number, 0.0)
 
     def finish(self, timeout_s: float) -> Iterator[Logged]:
@@ -95,14 +95,18 @@ class Models:
             made = future.result(timeout_s)
             if made is None:
                 return Logged(number)
-            logged, sha256 = made
-            return Logged(number, logged.result(timeout_s).uri, sha256)
+            return self._stored(number, *made, timeout_s=timeout_s)
         except FutureTimeoutError:
-            return Logged(number, problem=f"its model was not stored within {timeout_s:g} s")
-        except TrackingError as error:
-            return Logged(number, problem=str(error))
+            return Logged(number, problem=f"its worker did not give its model within {timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 (a lost worker, a full disk: the sweep goes on, and says so)
             return Logged(number, problem=describe(error))
+
+    def _stored(self, number: int, logged: Future[ModelRecord], sha256: str, *, timeout_s: float) -> Logged:
+        try:
+            return Logged(number, self._tracker.wait(logged, timeout_s).uri, sha256)
+        except NnrayError as error:
+            # One that has not been taken yet waits with the run's other records, which `settle` tells of.
+            return Logged(number, problem=str(error) if logged.done() else "")
 
     def _left(self, trial: Trial) -> Weights | None:
         """What an earlier process left of a trial: its model, or the checkpoints to take it from."""
@@ -139,7 +143,7 @@ class Models:
         return logged, sha256
 
 
-def _stored(future: Future[tuple[Future[ModelRecord], str] | None]) -> bool:
+def _is_settled(future: Future[tuple[Future[ModelRecord], str] | None]) -> bool:
     made = future.result()
     return made is None or made[0].done()
 

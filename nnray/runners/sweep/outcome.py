@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from nnray.config import Experiment, SweepConfig, dump, with_overrides
 from nnray.durable import write_bytes
 from nnray.errors import RunError
 from nnray.runners.folder import RunFolder
-from nnray.runners.recording import PATIENCE_S
+from nnray.runners.recording import PATIENCE_S, Notes
 from nnray.runners.sweep.champion import Candidate, Champion
 from nnray.runners.sweep.findings import failures
 from nnray.runners.sweep.goal import Goal
@@ -40,8 +39,9 @@ class Outcome:
         run: Key of the sweep's run.
         ledger: The trials, all ended.
         study: The trials as Optuna has them.
-        mode: Which way the metric is better.
         example: Inputs as a model takes them.
+        notes: Where a person is told what the store has not taken.
+        seconds: How long it took so far, all its processes added up.
     """
 
     experiment: Experiment
@@ -50,8 +50,9 @@ class Outcome:
     run: str
     ledger: Ledger
     study: Study
-    mode: str
     example: NDArray[np.float32]
+    notes: Notes
+    seconds: float
 
     def result(self) -> SweepResult:
         """Write the best experiment, the plots and the summary; test and register the champion.
@@ -68,7 +69,7 @@ class Outcome:
         return SweepResult(
             run_id=self.tracker.run_id(self.run, PATIENCE_S) or "",
             verb="sweep",
-            seconds=round(time.time() - self.folder.record["created"], 3),
+            seconds=round(self.seconds, 3),
             metrics=champion.metrics,
             model_uri=champion.uri,
             model_sha256=champion.sha256,
@@ -103,9 +104,12 @@ class Outcome:
         if limit is not None and failed > limit:
             raise RunError(f"{failed} trials failed, sweep.max_failures is {limit}: {reasons}")
         best = self.ledger.best
-        if best is None:
-            raise RunError(f"no trial came to a model: {reasons or 'there was no time for any'}")
-        return best
+        if best is not None:
+            return best
+        if any(trial.chosen and trial.state != "failed" for trial in self.ledger.trials.values()):
+            rules = ", ".join(self._config.constraints)
+            raise RunError(f"no trial meets the constraints {rules}: loosen them, or widen sweep.space")
+        raise RunError(f"no trial came to a model: {reasons or 'there was no time for any'}")
 
     def _write_best(self, experiment: Experiment) -> Path:
         path = self.folder.path / "best.yaml"
@@ -129,7 +133,9 @@ class Outcome:
 
     def _crown(self, experiment: Experiment, summary: Summary) -> Champion:
         prepare_process(experiment)
-        candidate = Candidate(experiment, summary.best, self.folder, self.tracker, self.run, self.example)
+        candidate = Candidate(
+            experiment, summary.best, self.folder, self.tracker, self.run, self.example, self.notes
+        )
         champion = candidate.take() if self._config.champion == "take" else candidate.retrain()
         tags = {"nnray.champion": champion.text, "nnray.best_trial": str(summary.best.number)}
         best = {f"best.{path}": str(value) for path, value in summary.best.params.items()}

@@ -88,7 +88,7 @@ class Replay:
         self._unjudged.pop(event.trial, None)
         self._stopped.pop(event.trial, None)
         self._finished.discard(event.trial)
-        end_in_study(self._study, self._ledger, event)
+        end_in_study(self._study, event, ledger=self._ledger)
         if self._population is not None:
             self._population.leave(event.trial)
 
@@ -98,7 +98,7 @@ def as_population(scheduler: Scheduler) -> Population | None:
     return scheduler if isinstance(scheduler, Population) else None
 
 
-def end_in_study(study: Study, ledger: Ledger, event: Ended) -> None:
+def end_in_study(study: Study, event: Ended, *, ledger: Ledger) -> None:
     """Tell the study how a trial ended."""
     trial = ledger.trials[event.trial]
     assert event.state != "running"

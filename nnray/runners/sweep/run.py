@@ -257,7 +257,8 @@ class Sweep:
             run=self._run,
             ledger=tools.conductor.ledger,
             study=tools.study,
-            mode=self._goal.mode,
             example=self._example,
+            notes=tools.display,
+            seconds=tools.conductor.budget.seconds,
         )
         return outcome.result()

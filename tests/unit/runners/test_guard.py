@@ -15,7 +15,7 @@ import pytest
 
 from nnray.runners.guard import watch
 
-HOLDER = "import sys, time; file = open(sys.argv[1], 'w'); print('up', flush=True); time.sleep(600)"
+HOLDER = "import signal, sys; file = open(sys.argv[1], 'w'); print('up', flush=True); signal.pause()"
 
 
 @pytest.fixture
@@ -70,12 +70,12 @@ def test_it_leaves_others_alone(folder: Path, tmp_path: Path) -> None:
 
 
 DRIVER = """
-    import sys, time
+    import signal, sys
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     from nnray.runners.guard import watch
     print(watch(Path(sys.argv[1])).pid, flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 
 

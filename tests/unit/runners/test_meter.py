@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from nnray.runners.meter import Meter
@@ -13,7 +14,7 @@ def test_a_busy_process_takes_a_core_and_an_idle_one_none() -> None:
     while time.thread_time() < end:
         pass
     busy = meter.read()["system/cpu_utilization_percentage"]
-    time.sleep(0.2)
+    threading.Event().wait(0.2)
     idle = meter.read()["system/cpu_utilization_percentage"]
     assert busy > 10
     assert idle < busy

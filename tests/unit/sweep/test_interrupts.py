@@ -20,9 +20,10 @@ from nnray.runners.sweep.interrupts import interrupts
 def test_in_a_calm_block_the_first_is_only_noted(number: signal.Signals) -> None:
     with interrupts("run") as told, told.calm():
         os.kill(os.getpid(), number)
+        pause = threading.Event()
         deadline = time.monotonic() + 10
         while not told.is_set and time.monotonic() < deadline:
-            time.sleep(0.001)
+            pause.wait(0.001)
         assert told.is_set
 
 
@@ -53,15 +54,15 @@ def test_in_other_threads_none_arrives() -> None:
 
 
 STUBBORN = """
-    import subprocess, sys, time
+    import signal, subprocess, sys
     from nnray.runners.sweep.interrupts import interrupts
-    child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(2, signal.SIG_IGN); "
-                              "print('up', flush=True); time.sleep(600)"], stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(2, signal.SIG_IGN); "
+                              "print('up', flush=True); signal.pause()"], stdout=subprocess.PIPE)
     child.stdout.readline()
     with interrupts("digits-sweep-1") as told, told.calm():
         print(child.pid, flush=True)
         while True:
-            time.sleep(600)
+            signal.pause()
 """
 
 
