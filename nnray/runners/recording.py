@@ -121,7 +121,7 @@ def settle(tracker: Tracker, notes: Notes, *, run: str) -> None:
 
 def waiting(tracker: Tracker, unsent: int) -> str:
     """What became of records that the store has not taken."""
-    why = "; ".join(tracker.problems()[-_SHOWN:]) or "it is slow"
+    why = "; ".join(tracker.problems()[-_SHOWN:]).removeprefix(f"{unsent} records unsent: ") or "it is slow"
     if tracker.spool is None:
         return f"{unsent} records did not reach the tracking store {tracker.uri}: {why}"
     where = f"{unsent} records wait in {tracker.spool}"

@@ -63,8 +63,8 @@ class RunResult(Result):
             (
                 *metrics,
                 f"epoch          {self.epoch} of {self.epochs}",
-                f"run            {self.run_id}",
-                f"model          {self.model_uri}",
+                *((f"run            {self.run_id}",) if self.run_id else ()),
+                *((f"model          {self.model_uri}",) if self.model_uri else ()),
                 "open the UI    nnray ui",
             )
         )

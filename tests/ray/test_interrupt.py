@@ -68,6 +68,8 @@ def test_ctrl_c_once_stops_cleanly(running: subprocess.Popen[str], number: signa
 def test_ctrl_c_twice_leaves_at_once(running: subprocess.Popen[str]) -> None:
     processes = psutil.Process(running.pid).children(recursive=True)
     os.killpg(running.pid, signal.SIGINT)
+    assert running.stderr is not None
+    assert any(line.startswith("stopping") for line in running.stderr)
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130

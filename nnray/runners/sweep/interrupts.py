@@ -50,6 +50,7 @@ class Interrupts:
         self._told.set()
         if not self._is_calm:
             raise KeyboardInterrupt
+        _say("stopping; once more leaves at once")
 
 
 @contextmanager
@@ -71,12 +72,17 @@ def _listen(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
+def _say(text: str) -> None:
+    """A line on stderr, past whatever the interrupted code was printing."""
+    os.write(sys.stderr.fileno(), f"\n{text}\n".encode())
+
+
 def leave(run: str) -> None:
     """End this process now, and all that it started; the run can be resumed as after any kill.
 
     Only the guards stay, for the moment that it takes them to remove temporary folders.
     """
-    os.write(sys.stderr.fileno(), f"\nleft at once: `nnray resume {run}` goes on from here\n".encode())
+    _say(f"left at once: `nnray resume {run}` goes on from here")
     spared = {guard.pid for guard in guards.values()}
     for process in psutil.Process().children(recursive=True):
         if process.pid not in spared:

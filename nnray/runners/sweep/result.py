@@ -64,8 +64,8 @@ class SweepResult(Result):
                 self.text,
                 f"champion    {self.champion}",
                 *(f"            {name} {value:.4f}" for name, value in self._shown()),
-                f"run         {self.run_id}",
-                f"model       {self.model_uri}",
+                *((f"run         {self.run_id}",) if self.run_id else ()),
+                *((f"model       {self.model_uri}",) if self.model_uri else ()),
                 f"train it    nnray train {self.best_file}",
                 "open the UI nnray ui",
             )
