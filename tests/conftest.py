@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Before torch or Ray are imported anywhere: two cores are shared by all that runs beside a test.
@@ -10,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["DO_NOT_TRACK"] = "1"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="nnray-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 

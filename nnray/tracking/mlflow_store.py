@@ -58,7 +58,7 @@ class MlflowStore:
         self, uri: str, experiment: str, *, artifacts: str | None, find: Callable[[str], Path | None]
     ) -> None:
         self._uri, self._find = uri, find
-        self._runs = Runs(experiment, artifacts=artifacts)
+        self._runs = Runs(experiment, artifacts=artifacts, is_remote=sqlite_file(uri) is None)
         self._made: MlflowClient | None = None
         self._rows: dict[str, dict[str, list[Metric]]] = {}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import threading
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ import yaml
 
 from nnray.errors import IncompatibleModel
 from nnray.tracking.client import prepare
+from nnray.tracking.traces import Trace, Traces, structure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+GRAPH = Path("data") / "model.pt2"
 _ONE_AT_A_TIME = threading.Lock()
 """``torch.export`` keeps state of the process."""
+_traces = Traces()
 
 
 def save_model(module: nn.Module, example: NDArray[np.float32], *, folder: Path) -> None:
@@ -39,8 +43,7 @@ def save_model(module: nn.Module, example: NDArray[np.float32], *, folder: Path)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         with _ONE_AT_A_TIME:
-            _export(module, example, folder)
-            _compare(module, example, folder)
+            _write(module, example, folder)
     except OSError:
         raise
     except Exception as error:
@@ -57,9 +60,27 @@ def fill_in(folder: Path, *, logged: LoggedModel, run_id: str) -> None:
     """Write the store's ids into the files of a model, in one step."""
     described = yaml.safe_load((folder / "MLmodel").read_text())
     ids = {"model_uuid": logged.model_id, "model_id": logged.model_id, "run_id": run_id}
+    ids["utc_time_created"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"
     aside = folder / ".MLmodel.tmp"
     aside.write_text(yaml.safe_dump(described | ids | {"artifact_path": logged.artifact_location}))
     aside.replace(folder / "MLmodel")
+
+
+def _write(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
+    """Write a module by the trace of one like it; by its own where there is none, or it does not hold."""
+    key = structure(module, example)
+    trace = _traces.get(key)
+    if trace is not None:
+        trace.write(module, folder=folder, graph=GRAPH)
+        try:
+            _compare(module, example, folder)
+            return
+        except AssertionError:
+            _traces.drop(key)
+            shutil.rmtree(folder)
+    _export(module, example, folder)
+    _compare(module, example, folder)
+    _traces.put(key, Trace.read(folder, GRAPH))
 
 
 def _export(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
@@ -88,7 +109,7 @@ def _compare(module: nn.Module, example: NDArray[np.float32], folder: Path) -> N
     import numpy as np
     import torch
 
-    written = torch.export.load(folder / "data" / "model.pt2").module()
+    written = torch.export.load(folder / GRAPH).module()
     for batch in (1, 7):
         inputs = torch.from_numpy(np.resize(example, (batch, *example.shape[1:])))
         with torch.no_grad():

@@ -23,10 +23,11 @@ class Runs:
     Args:
         experiment: Its name.
         artifacts: Where a new experiment keeps its files; None for the store's own default.
+        is_remote: Whether a request that was given up may still be carried out.
     """
 
-    def __init__(self, experiment: str, *, artifacts: str | None) -> None:
-        self._experiment, self._artifacts = experiment, artifacts
+    def __init__(self, experiment: str, *, artifacts: str | None, is_remote: bool) -> None:
+        self._experiment, self._artifacts, self._is_remote = experiment, artifacts, is_remote
         self._experiment_id: str | None = None
         self._ids: dict[str, str] = {}
         self._made: set[str] = set()
@@ -62,7 +63,7 @@ class Runs:
 
     def settle(self, client: MlflowClient, key: str) -> None:
         """See that a run that was made here is the only one of its key."""
-        if key in self._made:
+        if self._is_remote and key in self._made:
             self._drop_twins(client, key, self._search(client, key))
             self._made.discard(key)
 

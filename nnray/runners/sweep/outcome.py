@@ -41,7 +41,6 @@ class Outcome:
         study: The trials as Optuna has them.
         example: Inputs as a model takes them.
         notes: Where a person is told what the store has not taken.
-        seconds: How long it took so far, all its processes added up.
     """
 
     experiment: Experiment
@@ -52,24 +51,33 @@ class Outcome:
     study: Study
     example: NDArray[np.float32]
     notes: Notes
-    seconds: float
 
-    def result(self) -> SweepResult:
-        """Write the best experiment, the plots and the summary; test and register the champion.
+    def look_back(self) -> Summary:
+        """Write the best experiment, and draw; the trials' models may still be on their way.
 
         Raises:
             RunError: Too many trials failed, or none came to a model.
         """
         best = self._best()
-        experiment = with_overrides(self.experiment, best.params)
-        best_file = self._write_best(experiment)
+        self._write_best(with_overrides(self.experiment, best.params))
         summary = summarize(self.experiment, self.ledger, study=self.study, best=best)
         self._draw(summary)
+        return summary
+
+    def result(self, summary: Summary, *, seconds: float) -> SweepResult:
+        """Test and register the champion.
+
+        Args:
+            summary: From looking back.
+            seconds: How long the sweep took, all its processes added up.
+        """
+        best = summary.best
+        experiment = with_overrides(self.experiment, best.params)
         champion = self._crown(experiment, summary)
         return SweepResult(
             run_id=self.tracker.run_id(self.run, PATIENCE_S) or "",
             verb="sweep",
-            seconds=round(self.seconds, 3),
+            seconds=round(seconds, 3),
             metrics=champion.metrics,
             model_uri=champion.uri,
             model_sha256=champion.sha256,
@@ -79,7 +87,7 @@ class Outcome:
             best_value=best.value,
             trials=summary.counts,
             epochs=sum(trial.epoch for trial in self.ledger.trials.values()),
-            best_file=best_file,
+            best_file=self._best_file,
             champion=champion.text,
             text="\n".join(summary.lines()),
             front=self._front(),
@@ -111,11 +119,13 @@ class Outcome:
             raise RunError(f"no trial meets the constraints {rules}: loosen them, or widen sweep.space")
         raise RunError(f"no trial came to a model: {reasons or 'there was no time for any'}")
 
-    def _write_best(self, experiment: Experiment) -> Path:
-        path = self.folder.path / "best.yaml"
-        write_bytes(path, dump(experiment).encode())
-        self.tracker.log_artifact(self.run, path)
-        return path
+    @property
+    def _best_file(self) -> Path:
+        return self.folder.path / "best.yaml"
+
+    def _write_best(self, experiment: Experiment) -> None:
+        write_bytes(self._best_file, dump(experiment).encode())
+        self.tracker.log_artifact(self.run, self._best_file)
 
     def _draw(self, summary: Summary) -> None:
         folder, picture = self.folder.path / "plots", self._picture(summary)

@@ -88,6 +88,8 @@ class Sweep:
         """Go through all stages."""
         prepare_process(self._experiment)
         self._splits = load_data(self._experiment)
+        import nnray.runners.sweep.outcome  # noqa: F401 (plots take seconds to import, while Ray starts)
+
         room = self._each.how_often(self._cluster.resources())
         self._start_run()
         with marked(self._folder, self._tracker, run=self._run):
@@ -96,8 +98,7 @@ class Sweep:
             with tools.display:
                 self._begin(tools)
                 self._search(tools, self._config.concurrency or min(trials, room))
-            self._cluster.release()
-            result = self._result(tools)
+            result = self._conclude(tools)
             settle(self._tracker, tools.display, run=self._run)
             self._folder.finish(result.to_dict())
         return result
@@ -189,10 +190,13 @@ class Sweep:
                     engine.run()
             except Stopped as stopped:
                 self._stop(tools, str(stopped))
-            for logged in models.finish(_HURRY_S if self._interrupts.is_set else PATIENCE_S):
-                self._note_model(tools, logged)
             if self._interrupts.is_set:
+                self._take_models(tools, _HURRY_S)
                 raise KeyboardInterrupt
+
+    def _take_models(self, tools: _Tools, patience_s: float) -> None:
+        for logged in tools.models.finish(patience_s):
+            self._note_model(tools, logged)
 
     def _worker_spec(self, tools: _Tools) -> WorkerSpec:
         experiment, population = self._experiment, as_population(tools.scheduler)
@@ -247,7 +251,7 @@ class Sweep:
         elif logged.uri:
             tools.conductor.recorded(logged.trial, model_uri=logged.uri, sha256=logged.sha256)
 
-    def _result(self, tools: _Tools) -> SweepResult:
+    def _conclude(self, tools: _Tools) -> SweepResult:
         from nnray.runners.sweep.outcome import Outcome  # it draws: not before trials are under way
 
         outcome = Outcome(
@@ -259,6 +263,10 @@ class Sweep:
             study=tools.study,
             example=self._example,
             notes=tools.display,
-            seconds=tools.conductor.budget.seconds,
         )
-        return outcome.result()
+        try:
+            summary = outcome.look_back()  # while models are being logged
+        finally:
+            self._take_models(tools, PATIENCE_S)
+        self._cluster.release()
+        return outcome.result(summary, seconds=tools.conductor.budget.seconds)

@@ -45,12 +45,17 @@ def twin(client: Any, key: str) -> str:
     return str(made.info.run_id)
 
 
-def test_a_twin_that_comes_later_is_gone_when_the_run_ends(tracker: MlflowTracker, client: Any) -> None:
+def test_a_twin_that_comes_later_is_gone_when_the_run_ends(
+    tracker: MlflowTracker, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server makes one that goes on with a request that was given up."""
+    monkeypatch.setattr("nnray.tracking.mlflow_store.sqlite_file", lambda uri: None)
+    tracker = MlflowTracker(tracker.uri, experiment="mine")
     run = tracker.start_run(name="one", verb="train", params={"lr": 0.1})
     run_id = tracker.run_id(run, LONG_S)
     twin(client, "one")
     tracker.end_run(run)
-    assert tracker.flush(LONG_S) == 0
+    assert tracker.close(LONG_S) == 0
     assert alive(client) == [run_id]
 
 
@@ -80,7 +85,7 @@ def test_a_run_with_a_record_is_never_removed(store_uri: str, client: Any) -> No
 def test_an_experiment_that_another_process_makes_meanwhile_is_used(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs, ask, made = Runs("mine", artifacts=None), client.get_experiment_by_name, list[str]()
+    runs, ask, made = Runs("mine", artifacts=None, is_remote=True), client.get_experiment_by_name, list[str]()
 
     def late(name: str) -> Any:
         found = ask(name)
