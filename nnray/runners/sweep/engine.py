@@ -27,6 +27,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
@@ -93,7 +94,7 @@ class Engine:
                 num_samples=-1,
                 search_alg=ConcurrencyLimiter(proposals, self.concurrency),
                 scheduler=_Judge(self.conductor, self.on_model),
-                callbacks=[_Watch(self.conductor, self.on_step)],
+                callbacks=[_Watch(self.conductor, self.on_step), _Mute()],
                 resources_per_trial=_placement(self.each),
                 reuse_actors=True,
                 raise_on_failed_trial=False,
@@ -189,6 +190,12 @@ class _Judge(FIFOScheduler):
         self._over.discard(trial.trial_id)
         return TrialScheduler.STOP
 
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """Called at every turn: time to drop what has ended."""
+        _forget(tune_controller)
+        chosen: TuneTrial | None = super().choose_trial_to_run(tune_controller)
+        return chosen
+
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
         kills, before = oom_kills(), self._oom_kills
         self._oom_kills = kills
@@ -236,6 +243,30 @@ class _Watch(tune.Callback):
                 if trial.temporary_state.ray_actor is not None:
                     ray.kill(trial.temporary_state.ray_actor)
             raise Stopped(reason)
+
+
+class _Mute(TrialProgressCallback):
+    """Stands in the place of Tune's own, which would keep every trial to print of it."""
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: TuneTrial, result: Any, **info: Any
+    ) -> None:
+        """Nothing."""
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
+        """Nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: TuneTrial, **info: Any) -> None:
+        """Nothing."""
+
+
+def _forget(tune_controller: Any) -> None:
+    """Have Tune let go of trials that have ended: it would keep some 25 kB of each to the end."""
+    for ended in (tune_controller._stopped_trials, tune_controller._failed_trials):
+        for trial in [trial for trial in ended if trial.is_finished()]:
+            ended.discard(trial)
+            tune_controller._trials_to_cache.discard(trial)
+            tune_controller._trials.remove(trial)
 
 
 def _number(config: Mapping[str, Any]) -> int:
