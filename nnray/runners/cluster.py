@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -37,10 +36,6 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
-
-
-guards: dict[Path, subprocess.Popen[bytes]] = {}
-"""Who clears up after this process, by temporary folder; they must outlive it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +87,6 @@ class Cluster:
         self._ready, self._done = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._folder: Path | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
         self._is_ours = False
         self._thread = threading.Thread(target=self._run, name="nnray-ray", daemon=True)
         if self._address is None and not _is_connected() and needs.cpus > available_cores():
@@ -149,8 +143,6 @@ class Cluster:
             ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        if self._guard is not None:
-            self._guard.communicate()
 
     def _connect(self) -> None:
         import ray
@@ -164,7 +156,7 @@ class Cluster:
             ray.init(address=self._address, **common)
             return
         self._folder = _short_folder()
-        self._guard = guards[self._folder] = watch(self._folder, _token_file().parent)
+        watch(self._folder)
         with _environment({**_QUIET, "RAY_AUTH_TOKEN_PATH": str(_token_file()), "RAY_AUTH_MODE": None}):
             ray.init(
                 address="local",
@@ -226,6 +218,7 @@ def _short_folder() -> Path:
 def _token_file() -> Path:
     """This process's token for its private clusters; nobody else can read it."""
     folder = Path(tempfile.mkdtemp(prefix="nnray-token-"))
+    watch(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "token"
     with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:

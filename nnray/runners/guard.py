@@ -1,13 +1,15 @@
-"""Clears up after a process that was killed: what it had started ends, its temporary folder goes.
+"""Clears up after a process that was killed: what it had started ends, its temporary folders go.
 
-Ray's agents outlive a driver that gets SIGKILL by minutes. So a small process of its own watches a
-pipe that closes when the driver ends, however it ends. It runs by itself: the standard library
-only, no site-packages, a few megabytes.
+Ray's agents outlive a driver that gets SIGKILL by minutes. So a small process of its own reads a
+pipe that closes when the driver ends, however it ends; until then it is told of folders. It runs by
+itself: the standard library only, no site-packages, a few megabytes.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -20,21 +22,32 @@ from pathlib import Path
 _ROUNDS, _REST_S = 20, 0.1
 
 
-def watch(*folders: Path) -> subprocess.Popen[bytes]:
-    """Start a guard over folders; closing its ``stdin``, or dying, sets it to work.
+def watch(folder: Path) -> None:
+    """Have a folder cleared once this process has ended, if it is still there by then.
 
     Args:
-        folders: Absolute; every process that has a file open in one of them is taken to be ours.
+        folder: Absolute; every process that has a file open in it is taken to be ours.
     """
-    command = [sys.executable, "-I", "-S", __file__, *map(str, folders)]
-    return subprocess.Popen(
-        command,
+    pipe = guard().stdin
+    assert pipe is not None
+    with contextlib.suppress(OSError):  # somebody has killed the guard: nothing more depends on it
+        pipe.write(os.fsencode(folder) + b"\n")
+        pipe.flush()
+
+
+@functools.cache
+def guard() -> subprocess.Popen[bytes]:
+    """The process that clears up after this one."""
+    made = subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
         start_new_session=True,  # a terminal's Ctrl-C is not meant for it
     )
+    atexit.register(made.communicate)
+    return made
 
 
 def clear(folder: Path) -> None:
@@ -74,6 +87,7 @@ def _kill(pid: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdin.buffer.read()
-    for argument in sys.argv[1:]:
-        clear(Path(argument))
+    for line in sys.stdin.buffer.read().splitlines():
+        told = Path(os.fsdecode(line))
+        if told.is_dir():
+            clear(told)

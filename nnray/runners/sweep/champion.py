@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import nn
 
 from nnray.assembly import assemble, load_data
@@ -77,7 +78,12 @@ class Candidate:
         if not path.exists():
             raise RunError(f"the model of trial {self.trial.number} is lost: {path} is not there")
         splits, data = load_data(self.experiment), path.read_bytes()
-        module = restore(self.experiment, splits, data=data)
+        try:
+            module = restore(self.experiment, splits, data=data)
+        except (SafetensorError, RuntimeError) as error:
+            raise RunError(
+                f"the model of trial {self.trial.number} can't be read from {path}: {error}"
+            ) from error
         metrics = dict(self.trial.metrics) | self._test(module, splits)
         self.tracker.register(self.trial.run, self.experiment.registered_name, step=self.trial.chosen)
         text = f"the model of trial {self.trial.number} at epoch {self.trial.chosen}, taken as it is"

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from nnray.runners.cluster import guards
+from nnray.runners.guard import guard
 
 
 class Interrupts:
@@ -80,12 +80,12 @@ def _say(text: str) -> None:
 def leave(run: str) -> None:
     """End this process now, and all that it started; the run can be resumed as after any kill.
 
-    Only the guards stay, for the moment that it takes them to remove temporary folders.
+    Only the guard stays, for the moment that it takes it to remove temporary folders.
     """
     _say(f"left at once: `nnray resume {run}` goes on from here")
-    spared = {guard.pid for guard in guards.values()}
+    spared = guard().pid
     for process in psutil.Process().children(recursive=True):
-        if process.pid not in spared:
+        if process.pid != spared:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
     os._exit(130)

@@ -13,9 +13,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nnray.runners.guard import watch
+from tests.conftest import ROOT
 
 HOLDER = "import signal, sys; file = open(sys.argv[1], 'w'); print('up', flush=True); signal.pause()"
+DRIVER = """
+    import signal, sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from nnray.runners.guard import guard, watch
+    for folder in sys.argv[2:]:
+        watch(Path(folder))
+    own = (Path(sys.argv[2]) / "driver.log").open("w")
+    print(guard().pid, flush=True)
+    sys.stdin.read()
+    own.write("still here")
+"""
 
 
 @pytest.fixture
@@ -36,27 +48,43 @@ def hold(path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-@pytest.fixture
-def held(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with hold(folder / "log") as process:
-        yield process
+@contextmanager
+def driver(*folders: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """A process that has told its guard of folders, and the guard; it ends once its input does."""
+    command = [sys.executable, "-c", textwrap.dedent(DRIVER), str(ROOT), *map(str, folders)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, psutil.Process(int(process.stdout.readline()))
 
 
-def test_once_its_pipe_closes_it_ends_what_uses_the_folder(
-    folder: Path, held: subprocess.Popen[bytes]
-) -> None:
-    guard = watch(folder)
-    assert held.poll() is None
-    guard.communicate(timeout=30)
-    assert held.wait(10) == -signal.SIGKILL
+def test_a_killed_driver_is_cleared_up_after(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "token"
+    other.mkdir()
+    with hold(folder / "log") as held:
+        with driver(folder, other) as (process, guard):
+            assert held.poll() is None
+            process.kill()
+        psutil.wait_procs([guard], timeout=30)
+        assert held.wait(10) == -signal.SIGKILL
+    assert not guard.is_running()
+    assert not folder.exists()
+    assert not other.exists()
+
+
+def test_a_driver_that_ends_in_good_order_is_spared(folder: Path) -> None:
+    with driver(folder) as (process, guard):
+        process.communicate()
+    assert process.returncode == 0
+    psutil.wait_procs([guard], timeout=30)
+    assert not guard.is_running()
     assert not folder.exists()
 
 
-def test_a_driver_that_lets_go_in_good_order_is_spared(folder: Path) -> None:
-    with (folder / "log").open("w") as own:
-        watch(folder).communicate(timeout=30)
-        own.write("still here")
-    assert not folder.exists()
+def test_nothing_is_cleared_while_the_driver_lives(folder: Path) -> None:
+    with hold(folder / "log") as held, driver(folder) as (process, guard):
+        assert guard.is_running()
+        assert held.poll() is None
+        process.communicate()
 
 
 def test_it_leaves_others_alone(folder: Path, tmp_path: Path) -> None:
@@ -64,33 +92,14 @@ def test_it_leaves_others_alone(folder: Path, tmp_path: Path) -> None:
     beside = tmp_path / "session2"
     beside.mkdir()
     with hold(beside / "log") as other:
-        watch(folder).communicate(timeout=30)
+        with driver(folder) as (process, guard):
+            process.kill()
+        psutil.wait_procs([guard], timeout=30)
         assert other.poll() is None
         assert beside.exists()
 
 
-DRIVER = """
-    import signal, sys
-    from pathlib import Path
-    sys.path.insert(0, sys.argv[2])
-    from nnray.runners.guard import watch
-    print(watch(Path(sys.argv[1])).pid, flush=True)
-    signal.pause()
-"""
-
-
-def test_a_killed_driver_is_cleared_up_after(folder: Path, held: subprocess.Popen[bytes], root: Path) -> None:
-    code = [sys.executable, "-c", textwrap.dedent(DRIVER), str(folder), str(root)]
-    with subprocess.Popen(code, stdout=subprocess.PIPE, text=True) as driver:
-        assert driver.stdout is not None
-        guard = psutil.Process(int(driver.stdout.readline()))
-        driver.kill()
-    psutil.wait_procs([guard], timeout=30)
-    assert held.wait(10) == -signal.SIGKILL
-    assert not folder.exists()
-
-
 def test_it_is_small(folder: Path) -> None:
-    guard = watch(folder)
-    assert psutil.Process(guard.pid).memory_info().rss < 40e6
-    guard.communicate(timeout=30)
+    with driver(folder) as (process, guard):
+        assert guard.memory_info().rss < 40e6
+        process.communicate()
