@@ -69,6 +69,10 @@ def test_all_mistakes_come_at_once_and_exit_2(nnray: Nnray) -> None:
         (("resume", "--last"), "start one with"),
         (("resume", "nope"), "no run 'nope'"),
         (("resume",), "name a run, or give --last"),
+        (
+            ("sweep", "e.yaml", "sweep.space.optimizer.lr={uniform: [0.1, 0.2]}", "--warm-start", "x"),
+            "no run 'x'",
+        ),
         (("list", "modls"), "did you mean 'models'"),
         (("frobnicate",), "No such command"),
         (("train",), "Missing argument"),
@@ -86,6 +90,28 @@ def test_a_mistake_is_one_message_and_exit_2_and_leaves_nothing(
     left = [path.name for path in Path().glob("*") if path.name != "e.yaml"]
     assert left in ([], ["runs"])
     assert not list(Path().glob("runs/*"))
+
+
+def test_sync_says_that_there_is_nothing_to_send(nnray: Nnray) -> None:
+    code, out, err = nnray("sync")
+    assert (code, out, err) == (0, "all records of the runs in runs have been sent\n", "")
+
+
+def test_a_store_that_is_away_holds_nothing_up(nnray: Nnray) -> None:
+    away = "tracking.uri=http://127.0.0.1:1"
+    code, out, err = nnray("train", "e.yaml", "training.epochs=1", away, "--quiet", "--json")
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["test_accuracy"] > 0
+    assert "can't be used: Connection refused" in err
+    assert "records wait in" in err
+    assert "`nnray sync` sends them" in err
+    code, out, err = nnray("sync")
+    assert code == 1
+    assert "0 records sent" in out
+    assert "still wait: " in out
+    code, _, err = nnray("resume", "--last", "--trials", "+2")
+    assert code == 2
+    assert "only a sweep has trials" in err
 
 
 def test_debug_shows_the_traceback(nnray: Nnray) -> None:
