@@ -182,7 +182,10 @@ class Study:
                 self.inner.tell(trial, state=TrialState.FAIL if state == "finished" else _STATES[state])
 
     def with_pruned(self) -> OptunaStudy:
-        """A copy in memory, by the metric alone; trials stopped early have the best value that they had."""
+        """A copy in memory, by the metric alone; trials stopped early have the best value that they had.
+
+        Each trial has its number in it: those of an earlier sweep are left out, failed ones are there.
+        """
         direction = self.inner.directions[0]
         copy = optuna.create_study(direction=direction, study_name=self.inner.study_name)
         pick = max if direction.name == "MAXIMIZE" else min
@@ -190,8 +193,8 @@ class Study:
             value = trial.values[0] if trial.values and trial.state is TrialState.COMPLETE else None
             if trial.state is TrialState.PRUNED and trial.intermediate_values:
                 value = pick(trial.intermediate_values.values())
-            if value is not None:
-                copy.add_trial(_finished(trial, value))
+            if _EARLIER not in trial.user_attrs:
+                copy.add_trial(_ended(trial, value))
         return copy
 
     def _ask(self, fixed: Mapping[str, Any]) -> OptunaTrial:
@@ -257,8 +260,9 @@ def open_study(
     return Study(study, Space(space), make_sampler)
 
 
-def _finished(trial: FrozenTrial, value: float) -> FrozenTrial:
+def _ended(trial: FrozenTrial, value: float | None) -> FrozenTrial:
     return create_trial(
+        state=TrialState.FAIL if value is None else TrialState.COMPLETE,
         params=trial.params,
         distributions=trial.distributions,
         value=value,

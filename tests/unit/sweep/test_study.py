@@ -189,7 +189,7 @@ def test_a_pruned_trial_counts_with_the_best_value_it_had(tmp_path: Path) -> Non
         for epoch, value in enumerate(values, 1):
             study.report(number, epoch, value)
         study.end(number, state, values=values[-1:], reason="")  # type: ignore[arg-type]
-    assert [trial.value for trial in study.with_pruned().trials] == [0.5, 0.3]
+    assert [(t.number, t.value) for t in study.with_pruned().trials] == [(0, 0.5), (1, 0.3), (2, None)]
 
 
 def test_with_several_objectives_the_copy_goes_by_the_metric(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_with_several_objectives_the_copy_goes_by_the_metric(tmp_path: Path) -> 
         study.report(number, 1, values[0])
         study.end(number, state, values=values, reason="")  # type: ignore[arg-type]
     copy = study.with_pruned()
-    assert (copy.direction.name, [trial.value for trial in copy.trials]) == ("MAXIMIZE", [0.5])
+    assert (copy.direction.name, [trial.value for trial in copy.trials]) == ("MAXIMIZE", [0.5, None, None])
     assert [trial.state.name for trial in study.inner.trials] == ["COMPLETE", "PRUNED", "FAIL"]
 
 
@@ -227,7 +227,7 @@ def test_an_earlier_trial_is_taken_where_it_lies_in_the_space(tmp_path: Path) ->
     assert not study.add({"name": "adam"}, state="finished", values=[math.nan])
     assert [trial.state.name for trial in study.inner.trials] == ["COMPLETE", "PRUNED"]
     assert study.propose()[0] == 0
-    assert [trial.value for trial in study.with_pruned().trials] == [0.5, 0.25]
+    assert [(trial.number, trial.value) for trial in study.with_pruned().trials] == [(0, None)]
 
 
 def test_genetic_search_counts_earlier_trials_as_its_first_generation(tmp_path: Path) -> None:
