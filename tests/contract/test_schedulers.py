@@ -208,7 +208,7 @@ def test_hyperband_judges_a_trial_among_those_of_its_bracket() -> None:
 def test_hyperband_of_one_bracket_is_asha() -> None:
     rng = random.Random(0)
     curves = [[rng.random() for _ in range(10)] for _ in range(20)]
-    one = Sweep(_hyperband(num_brackets=1), curves, order=random.Random(1)).play()
+    one = Sweep(_hyperband(num_brackets=1, reduction_factor=2), curves, order=random.Random(1)).play()
     asha = Sweep(make("asha"), curves, order=random.Random(1)).play()
     assert one.said == asha.said
     assert one.scheduler.rungs == asha.scheduler.rungs  # type: ignore[attr-defined]

@@ -69,7 +69,7 @@ class SuccessiveHalving:
 
     mode: str
     grace_period: int = 1
-    reduction_factor: int = 3
+    reduction_factor: int = 2
     _rungs: dict[int, dict[int, float]] = field(default_factory=dict)
 
     @property
@@ -98,9 +98,9 @@ class SuccessiveHalving:
 
 
 def asha(
-    metric: str, mode: str, seed: int, *, grace_period: PositiveInt = 1, reduction_factor: Reduction = 3
+    metric: str, mode: str, seed: int, *, grace_period: PositiveInt = 1, reduction_factor: Reduction = 2
 ) -> Scheduler:
-    """Stop a trial that is not among the best third of those that came as far as it.
+    """Stop a trial that is not among the best half of those that came as far as it.
 
     Args:
         metric: What is judged by.
@@ -113,7 +113,8 @@ def asha(
     Source:
         Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020, in the form that
         stops trials instead of pausing them. A trial's last epoch is its own end, so no rung is
-        needed there, and none has to know how many epochs there are.
+        needed there, and none has to know how many epochs there are. The paper's factor is 4; where a
+        network is trained for some ten epochs, that stops most of the good ones after the first.
     """
     return SuccessiveHalving(mode, grace_period, reduction_factor)
 
