@@ -45,9 +45,10 @@ class Budget:
     spent_s: float = 0.0
     clock: Callable[[], float] = time.monotonic
     _began: float = field(init=False)
+    _mode: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self._began = self.clock()
+        self._began, self._mode = self.clock(), Goal.of(self.config).mode
 
     @property
     def seconds(self) -> float:
@@ -77,4 +78,4 @@ class Budget:
         target = self.config.target
         if target is None or not trial.chosen or not trial.is_feasible or trial.state == "failed":
             return False
-        return trial.value == target or better(Goal.of(self.config).mode, trial.value, target)
+        return trial.value == target or better(self._mode, trial.value, target)

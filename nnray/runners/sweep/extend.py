@@ -10,8 +10,7 @@ from nnray.runners.folder import RunFolder
 from nnray.runners.sweep.budget import num_trials
 from nnray.runners.sweep.goal import Goal
 from nnray.runners.sweep.journal import Journal
-from nnray.runners.sweep.ledger import Ledger
-from nnray.runners.sweep.parts import make_scheduler
+from nnray.runners.sweep.parts import make_ledger, make_scheduler
 from nnray.runners.sweep.replay import as_population
 
 
@@ -31,8 +30,7 @@ def extend(folder: RunFolder, trials: str | int) -> None:
     experiment = folder.experiment
     config = experiment.sweep
     assert config is not None
-    goal = Goal.of(config)
-    done = len(Ledger(goal.mode, events=Journal(folder.path / "journal.jsonl").events()).trials)
+    done = len(make_ledger(Goal.of(config), Journal(folder.path / "journal.jsonl").events()).trials)
     had = max(done, num_trials(config, size=None))
     wanted = had + int(text) if text.startswith("+") else int(text)
     if wanted < done or (wanted == had and folder.result is not None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,16 @@ from nnray.config import Experiment, flatten
 from nnray.config.conditions import active
 from nnray.registry import build
 from nnray.runners.sweep.goal import Goal
+from nnray.runners.sweep.journal import Event
 from nnray.runners.sweep.ledger import Ledger
 from nnray.runners.sweep.schedulers import Scheduler
 from nnray.runners.sweep.study import Study, open_study
 from nnray.seeding import derive
 
 
-def make_ledger(goal: Goal) -> Ledger:
-    """An empty ledger of a sweep with this goal."""
-    return Ledger(goal.mode, objectives=goal.objectives, constraints=goal.constraints)
+def make_ledger(goal: Goal, events: Iterable[Event] = ()) -> Ledger:
+    """The ledger of a sweep with this goal, after what has happened so far."""
+    return Ledger(goal.mode, objectives=goal.objectives, constraints=goal.constraints, events=events)
 
 
 def make_study(experiment: Experiment, path: Path, *, name: str) -> Study:

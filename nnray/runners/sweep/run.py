@@ -252,7 +252,7 @@ class Sweep:
             tools.conductor.recorded(logged.trial, model_uri=logged.uri, sha256=logged.sha256)
 
     def _conclude(self, tools: _Tools) -> SweepResult:
-        from nnray.runners.sweep.outcome import Outcome  # it draws: not before trials are under way
+        from nnray.runners.sweep.outcome import Outcome
 
         outcome = Outcome(
             experiment=self._experiment,

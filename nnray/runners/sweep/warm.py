@@ -13,7 +13,8 @@ from nnray.errors import RunError
 from nnray.runners.folder import RunFolder
 from nnray.runners.sweep.goal import Goal
 from nnray.runners.sweep.journal import Journal
-from nnray.runners.sweep.ledger import Ledger, Trial
+from nnray.runners.sweep.ledger import Trial
+from nnray.runners.sweep.parts import make_ledger
 from nnray.runners.sweep.study import Study
 
 WARM = "warm.json"
@@ -36,12 +37,7 @@ def gather(folder: RunFolder, experiment: Experiment) -> dict[str, Any]:
     if folder.record["verb"] != "sweep":
         raise RunError(f"{folder.name} is a {folder.record['verb']}: a sweep begins from a sweep's trials")
     goal, base = Goal.of(experiment.sweep), flatten(folder.experiment)
-    ledger = Ledger(
-        goal.mode,
-        objectives=goal.objectives,
-        constraints=goal.constraints,
-        events=Journal(folder.path / "journal.jsonl").events(),
-    )
+    ledger = make_ledger(goal, Journal(folder.path / "journal.jsonl").events())
     ended = [trial for trial in ledger.trials.values() if trial.state in ("finished", "pruned")]
     seen = list(_seen(ended, goal, space=experiment.sweep.space, base=base))
     if not seen:
