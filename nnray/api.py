@@ -278,7 +278,6 @@ def _say(text: str) -> None:
 @contextmanager
 def _tracker(experiment: Experiment, run: RunFolder) -> Iterator[MlflowTracker]:
     """The store that an experiment is recorded in, behind the run's spool."""
-    from nnray.runners.recording import waiting
     from nnray.runners.sync import SPOOL
     from nnray.tracking import DiskSpool, MlflowTracker
 
@@ -293,6 +292,8 @@ def _tracker(experiment: Experiment, run: RunFolder) -> Iterator[MlflowTracker]:
         yield tracker
     except BaseException:
         if unsent := tracker.close():
+            from nnray.runners.recording import waiting
+
             _say(f"warning: {waiting(tracker, unsent)}")
         raise
     tracker.close()

@@ -16,7 +16,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,13 @@ _SOCKET_ROOM = 40
 """Longest name of a temporary folder in which Ray's sockets still have names that are short enough."""
 _KNOCK_S = 5.0
 _STORE_BYTES = 256 * 2**20
+_IDLE_MS = 60_000
+"""How long a worker waits for work; Ray would end one after a second, before the caller is ready."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 
@@ -76,13 +79,15 @@ class Cluster:
     Args:
         needs: The least that it must have; checked before anything is started.
         advice: What to do where it has less.
+        preload: Modules that the first workers of a private cluster import while the caller is still
+            busy: they wait for work, so that what comes first finds them ready.
 
     Raises:
         ClusterError: This machine has fewer cores than are needed.
     """
 
-    def __init__(self, needs: Resources, *, advice: str) -> None:
-        self._needs, self._advice = needs, advice
+    def __init__(self, needs: Resources, *, advice: str, preload: Sequence[str] = ()) -> None:
+        self._needs, self._advice, self._preload = needs, advice, tuple(preload)
         self._address = _address()
         self._ready, self._done = threading.Event(), threading.Event()
         self._error: BaseException | None = None
@@ -109,6 +114,11 @@ class Cluster:
     def release(self) -> None:
         """Let go of the cluster, in the background: its last user is done with it."""
         self._done.set()
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it was started here, with this process's environment, and ends with it."""
+        return self._folder is not None
 
     def resources(self) -> Resources:
         """What the cluster has; waits until it is up.
@@ -164,6 +174,10 @@ class Cluster:
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
                 _temp_dir=str(self._folder / "r"),  # Ray opens this one to everybody, not the one around it
+                _system_config={
+                    "preload_python_modules": list(self._preload),
+                    "idle_worker_killing_time_threshold_ms": _IDLE_MS,
+                },
                 **common,
             )
 

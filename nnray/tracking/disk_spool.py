@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from nnray.errors import RunError
-from nnray.tracking.spool import Entry
+from nnray.tracking.spool import Entry, find_below
 
 VERSION = 1
 _ABOUT, _ENTRIES, _SENT, _REFUSED = "spool.json", "entries.jsonl", "sent.json", "refused.jsonl"
@@ -82,6 +82,11 @@ class DiskSpool:
         return self._path
 
     @property
+    def root(self) -> Path:
+        """The run's folder."""
+        return self._path.parent
+
+    @property
     def durable(self) -> bool:
         """What is unsent outlives the process."""
         return True
@@ -114,13 +119,7 @@ class DiskSpool:
 
     def find(self, name: str) -> Path | None:
         """A file or folder of the run; None for what is outside its folder, links followed."""
-        run = self._path.parent.resolve()
-        try:
-            path = (run / name).resolve()
-            inside = [path, *(path.rglob("*") if path.is_dir() else ())]
-            return path if all(each.resolve().is_relative_to(run) for each in inside) else None
-        except (OSError, RuntimeError, ValueError):  # a loop of links, a name that no file can have
-            return None
+        return find_below(self.root, name)
 
     def append(self, entry: Entry) -> None:
         """Hand a line to the kernel, whole or not at all.

@@ -7,6 +7,7 @@ its run, name and step as ``nnray.model``: what is already there is found before
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,8 @@ MAX_PARAMS = 100
 _MAX_DIGEST_CHARS = 36
 _MAX_CONNECTIONS = 10
 """What MLflow's client keeps open."""
+_MOST_RUNS = 32
+"""Runs whose rows are remembered: a model is often logged after its run has ended."""
 _FINAL = {
     "ALREADY_EXISTS",
     "BAD_REQUEST",
@@ -60,7 +63,7 @@ class MlflowStore:
         self._uri, self._find = uri, find
         self._runs = Runs(experiment, artifacts=artifacts, is_remote=sqlite_file(uri) is None)
         self._made: MlflowClient | None = None
-        self._rows: dict[str, dict[str, list[Metric]]] = {}
+        self._rows: OrderedDict[str, dict[str, list[Metric]]] = OrderedDict()
 
     def __call__(self, entry: Entry, /) -> Any:
         """Deliver an entry.
@@ -135,6 +138,9 @@ class MlflowStore:
         for batch in _batches(iter(rows), MAX_ROWS):
             client.log_batch(run_id, metrics=batch, synchronous=True)
         of_run = self._rows.setdefault(run_id, {})
+        self._rows.move_to_end(run_id)
+        while len(self._rows) > _MOST_RUNS:
+            self._rows.popitem(last=False)
         for row in rows:
             of_run.setdefault(row.key, []).append(row)
 
@@ -197,7 +203,6 @@ class MlflowStore:
     def _end(self, client: MlflowClient, run_id: str, entry: Entry) -> None:
         client.set_terminated(run_id, entry.body["status"], end_time=entry.body["time_ms"])
         self._runs.settle(client, entry.run)
-        self._rows.pop(run_id, None)
 
 
 def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:

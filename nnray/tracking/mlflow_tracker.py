@@ -1,8 +1,8 @@
-"""The tracker that writes to MLflow: any tracking URI, in a thread of its own."""
+"""The tracker that writes to MLflow: any tracking URI, in a process of its own."""
 
 from __future__ import annotations
 
-from nnray.tracking.mlflow_store import MlflowStore
+from nnray.tracking.courier import Courier
 from nnray.tracking.model_files import save_model
 from nnray.tracking.recorder import Recorder
 from nnray.tracking.spool import MemorySpool, Spool
@@ -22,7 +22,9 @@ class MlflowTracker(Recorder):
         resolved = resolve_uri(uri)
         entries = MemorySpool() if spool is None else spool
         entries.address(uri=resolved, experiment=experiment)
-        store = MlflowStore(
-            resolved, experiment, artifacts=artifact_root(resolved, experiment), find=entries.find
+        store = Courier(
+            resolved, experiment, artifacts=artifact_root(resolved, experiment), root=entries.root
         )
-        super().__init__(resolved, store, spool=entries, save=save_model, answers=store.answers)
+        super().__init__(
+            resolved, store, spool=entries, save=save_model, answers=store.answers, on_close=store.close
+        )

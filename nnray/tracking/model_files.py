@@ -2,32 +2,25 @@
 
 The format is ``pt2``, a traced graph with a free batch dimension, which never unpickles anything. Its
 signature is a float32 tensor ``[-1, ...]`` to ``[-1, K]``. The files are written before any store is asked,
-so the store's ids are filled in later.
+so the store's ids are filled in later (``mlmodel.fill_in``).
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import threading
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from nnray.errors import IncompatibleModel
-from nnray.tracking.client import prepare
+from nnray.tracking.mlmodel import GRAPH, write_description
 from nnray.tracking.traces import Trace, Traces, structure
 
 if TYPE_CHECKING:
     import numpy as np
-    from mlflow.entities import LoggedModel
     from numpy.typing import NDArray
     from torch import nn
 
-GRAPH = Path("data") / "model.pt2"
 _ONE_AT_A_TIME = threading.Lock()
 """``torch.export`` keeps state of the process."""
 _traces = Traces()
@@ -56,16 +49,6 @@ def save_model(module: nn.Module, example: NDArray[np.float32], *, folder: Path)
         ) from error
 
 
-def fill_in(folder: Path, *, logged: LoggedModel, run_id: str) -> None:
-    """Write the store's ids into the files of a model, in one step."""
-    described = yaml.safe_load((folder / "MLmodel").read_text())
-    ids = {"model_uuid": logged.model_id, "model_id": logged.model_id, "run_id": run_id}
-    ids["utc_time_created"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"
-    aside = folder / ".MLmodel.tmp"
-    aside.write_text(yaml.safe_dump(described | ids | {"artifact_path": logged.artifact_location}))
-    aside.replace(folder / "MLmodel")
-
-
 def _write(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
     """Write a module by the trace of one like it; by its own where there is none, or it does not hold."""
     key = structure(module, example)
@@ -84,24 +67,15 @@ def _write(module: nn.Module, example: NDArray[np.float32], folder: Path) -> Non
 
 
 def _export(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
-    prepare()
-    import mlflow.pytorch
-    import numpy as np
     import torch
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import Schema, TensorSpec
 
+    inputs = torch.from_numpy(example)
     with torch.no_grad():
-        outputs = module(torch.from_numpy(example))
-    inside, outside = (TensorSpec(np.dtype("float32"), (-1, *x.shape[1:])) for x in (example, outputs))
-    mlflow.pytorch.save_model(
-        module,
-        str(folder),
-        signature=ModelSignature(Schema([inside]), Schema([outside])),
-        input_example=example,
-        pip_requirements=list(requirements()),
-        serialization_format="pt2",
-    )
+        outputs = module(inputs)
+    program = torch.export.export(module, (inputs,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    (folder / GRAPH).parent.mkdir(parents=True)
+    torch.export.save(program, folder / GRAPH)
+    write_description(folder, example=example, output_shape=tuple(outputs.shape[1:]))
 
 
 def _compare(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
@@ -114,9 +88,3 @@ def _compare(module: nn.Module, example: NDArray[np.float32], folder: Path) -> N
         inputs = torch.from_numpy(np.resize(example, (batch, *example.shape[1:])))
         with torch.no_grad():
             torch.testing.assert_close(written(inputs), module(inputs), rtol=1e-4, atol=1e-5)
-
-
-@cache
-def requirements() -> tuple[str, ...]:
-    """What loading a model takes, pinned to what is installed."""
-    return tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "torch", "numpy"))

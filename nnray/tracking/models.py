@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnray.errors import TrackingError
-from nnray.tracking.model_files import fill_in
+from nnray.tracking.mlmodel import fill_in
 from nnray.tracking.spool import Entry
 from nnray.tracking.tracker import ModelRecord, clean_name
 from nnray.tracking.writer import Refused
@@ -50,8 +50,11 @@ def log_model(
     """
     body = entry.body
     found = find_model(client, run_id, name=body["name"], step=body["step"])
+    is_new = found is None
     if found is None or found.status != "READY":
         found = _send(client, run_id, entry, folder, found)
+    if is_new or not _is_output(client, run_id, found.model_id):
+        _show(client, run_id, found.model_id, step=body["step"])
     _link(client, run_id, entry, found.model_id, rows)
     return ModelRecord(f"models:/{found.model_id}", found.model_id, found.tags.get(SHA_TAG, ""))
 
@@ -163,25 +166,30 @@ def _send(
         client.finalize_logged_model(found.model_id, "FAILED")
         raise Refused(body["problem"])
     assert folder is not None
-    fill_in(folder, logged=found, run_id=run_id)
+    fill_in(folder, model_id=found.model_id, run_id=run_id, location=str(found.artifact_location))
     client.log_model_artifacts(found.model_id, str(folder))
     return client.finalize_logged_model(found.model_id, "READY")
+
+
+def _show(client: MlflowClient, run_id: str, model_id: str, *, step: int) -> None:
+    """Show the model among the run's outputs."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    except MlflowException:
+        if not _is_output(client, run_id, model_id):
+            raise
 
 
 def _link(
     client: MlflowClient, run_id: str, entry: Entry, model_id: str, rows: Mapping[str, Sequence[Metric]]
 ) -> None:
-    """Show the model among the run's outputs, with the run's own rows for its metrics."""
-    from mlflow.entities import LoggedModelOutput, Metric
-    from mlflow.exceptions import MlflowException
+    """Give the model the run's own rows for its metrics."""
+    from mlflow.entities import Metric
 
     step, time_ms = entry.body["step"], entry.body["time_ms"]
-    if not _is_output(client, run_id, model_id):
-        try:
-            client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
-        except MlflowException:
-            if not _is_output(client, run_id, model_id):
-                raise
     linked = []
     for key, value in entry.body["metrics"].items():
         name = clean_name(key)

@@ -7,8 +7,14 @@ from collections.abc import Iterator
 _LONGEST = 300
 
 
+class Failed(Exception):
+    """The store did not take something; the message is the reason already, found in another process."""
+
+
 def reason(error: BaseException) -> str:
     """What lies at the bottom of an error, where that is the network; else its own first line."""
+    if isinstance(error, Failed):
+        return str(error)
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.strerror and type(cause).__module__ == "builtins":
             return cause.strerror

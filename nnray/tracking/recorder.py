@@ -47,6 +47,7 @@ class Recorder:
         spool: Where entries wait; what is there already goes out first.
         save: Writes models into the spool.
         answers: Whether the store answers at all; None where it always does.
+        on_close: Called once nothing more is to be delivered.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class Recorder:
         spool: Spool,
         save: Save,
         answers: Callable[[], bool] | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
-        self._uri, self._spool, self._save = uri, spool, save
+        self._uri, self._spool, self._save, self._on_close = uri, spool, save, on_close
         self._futures: dict[str, Future[Any]] = {}
         self._writer = Writer(deliver, spool, done=self._done, answers=answers)
 
@@ -202,6 +204,8 @@ class Recorder:
         for ticket in list(self._futures):
             if (future := self._futures.pop(ticket, None)) is not None:
                 future.set_exception(TrackingError(f"it was not sent: {self._writer.why()}"))
+        if self._on_close is not None:
+            self._on_close()
         self._spool.close()
         return left
 

@@ -44,6 +44,10 @@ class Spool(Protocol):
         """Where files that entries name stand until they are sent."""
 
     @property
+    def root(self) -> Path | None:
+        """Folder below which entries name their files; None where they name them by absolute path."""
+
+    @property
     def durable(self) -> bool:
         """Whether what is unsent outlives the process."""
 
@@ -95,6 +99,11 @@ class MemorySpool:
             return Path(self._folder.name)
 
     @property
+    def root(self) -> None:
+        """Files are named by absolute path."""
+        return None
+
+    @property
     def durable(self) -> bool:
         """Nothing outlives the process."""
         return False
@@ -138,3 +147,14 @@ class MemorySpool:
             if self._folder is not None:
                 self._folder.cleanup()
                 self._folder = None
+
+
+def find_below(root: Path, name: str) -> Path | None:
+    """A file or folder below ``root``; None for what is outside of it, links followed."""
+    root = root.resolve()
+    try:
+        path = (root / name).resolve()
+        inside = [path, *(path.rglob("*") if path.is_dir() else ())]
+        return path if all(each.resolve().is_relative_to(root) for each in inside) else None
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name that no file can have
+        return None

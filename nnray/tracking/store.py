@@ -60,13 +60,13 @@ def _path(quoted: str) -> Path:
 
 
 def artifact_root(uri: str, experiment: str) -> str | None:
-    """Where a new experiment keeps its files; None for the store's own default.
+    """Where a new experiment keeps its files; None for a server's own default.
 
-    That of a SQLite store is ``mlruns`` in the working folder; where the data base stands elsewhere,
-    the files go beside it instead, so that they don't depend on where a command was given.
+    For a SQLite store it is ``mlruns`` beside the data base, so that files don't depend on where a
+    command was given.
     """
     file = sqlite_file(uri)
-    if file is None or file.parent == Path.cwd():
+    if file is None:
         return None
     return str(file.parent / "mlruns" / clean_name(experiment).replace("/", "_"))
 

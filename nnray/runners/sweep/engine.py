@@ -70,6 +70,7 @@ class Engine:
         concurrency: Trials at a time.
         on_model: Told how to get the model of each trial that has ended.
         on_step: Called some ten times a second; gives a reason to stop, or None.
+        inherits: Workers have this process's environment anyway, so that those which wait already will do.
     """
 
     conductor: Conductor
@@ -79,6 +80,7 @@ class Engine:
     concurrency: int
     on_model: OnModel
     on_step: Callable[[], str | None]
+    inherits: bool = False
 
     def run(self) -> None:
         """Run trials until there are no more.
@@ -93,7 +95,7 @@ class Engine:
                 trainable,
                 num_samples=-1,
                 search_alg=ConcurrencyLimiter(proposals, self.concurrency),
-                scheduler=_Judge(self.conductor, self.on_model),
+                scheduler=_Judge(self.conductor, self.on_model, inherits=self.inherits),
                 callbacks=[_Watch(self.conductor, self.on_step), _Mute()],
                 resources_per_trial=_placement(self.each),
                 reuse_actors=True,
@@ -172,12 +174,18 @@ class _Proposals(Searcher):
 class _Judge(FIFOScheduler):
     """Tune's view of who decides. A Tune trial is one stretch of ours: after a pause comes another."""
 
-    def __init__(self, conductor: Conductor, on_model: OnModel) -> None:
+    def __init__(self, conductor: Conductor, on_model: OnModel, *, inherits: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._conductor, self._on_model = conductor, on_model
+        self._conductor, self._on_model, self._inherits = conductor, on_model, inherits
         self._over: set[str] = set()
         self._pending_since: dict[str, float] = {}
         self._oom_kills = oom_kills()
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Have Tune ask for no environment of its own: only new processes would have that."""
+        if self._inherits:
+            trainable = trial.get_trainable_cls()
+            tune_controller._class_cache._cache.setdefault(trainable, ray.remote(trainable))
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         if trial.trial_id not in self._over:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from nnray.runners.sweep.conductor import Conductor
 from nnray.runners.sweep.engine import Engine, Stopped
 from nnray.runners.sweep.goal import Goal
 from nnray.runners.sweep.interrupts import Interrupts
-from nnray.runners.sweep.journal import Ended, Event, Journal, Turned
+from nnray.runners.sweep.journal import Ended, Event, Journal, Reported, Turned
 from nnray.runners.sweep.models import Logged, Models
 from nnray.runners.sweep.parts import first_points, make_ledger, make_scheduler, make_study
 from nnray.runners.sweep.record import Record
@@ -88,8 +89,6 @@ class Sweep:
         """Go through all stages."""
         prepare_process(self._experiment)
         self._splits = load_data(self._experiment)
-        import nnray.runners.sweep.outcome  # noqa: F401 (plots take seconds to import, while Ray starts)
-
         room = self._each.how_often(self._cluster.resources())
         self._start_run()
         with marked(self._folder, self._tracker, run=self._run):
@@ -150,7 +149,7 @@ class Sweep:
             budget=budget,
             run=self._run,
             hand_over=self._hand_over,
-            listeners=[self._record, self._note_time(budget), display.event],
+            listeners=[self._record, self._note_time(budget), display.event, _ImportPlots()],
         )
         models = Models(
             self._tracker,
@@ -184,6 +183,7 @@ class Sweep:
                 concurrency=concurrency,
                 on_model=lambda number, wait: models.take(conductor.ledger.trials[number], wait),
                 on_step=lambda: self._step(tools),
+                inherits=self._cluster.is_private,
             )
             try:
                 if not conductor.is_exhausted:
@@ -270,3 +270,19 @@ class Sweep:
             self._take_models(tools, PATIENCE_S)
         self._cluster.release()
         return outcome.result(summary, seconds=tools.conductor.budget.seconds)
+
+
+class _ImportPlots:
+    """Imports what draws plots, which takes seconds, once trials run: not before, nor at the end."""
+
+    def __init__(self) -> None:
+        self._has_begun = False
+
+    def __call__(self, event: Event) -> None:
+        """Begin with the first report."""
+        if isinstance(event, Reported) and not self._has_begun:
+            self._has_begun = True
+            Thread(target=self._import, name="nnray-plots", daemon=True).start()
+
+    def _import(self) -> None:
+        import nnray.runners.sweep.outcome  # noqa: F401

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nnray.runners.sweep.result import SweepResult
     from nnray.tracking import Tracker
 
+_PRELOAD = ("ray.tune", "nnray.runners.sweep.trainer")
+
 
 def sweep(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, quiet: bool = False) -> SweepResult:
     """Search an experiment's space, and record every trial; or go on where an earlier process left off.
@@ -38,7 +40,8 @@ def sweep(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, quiet:
     with folder.held(), folder.discarded_unless_begun():
         each = resources(experiment)
         needs = each.times(config.concurrency or 1)
-        with interrupts(folder.name) as told, Cluster(needs, advice=_advice(config)) as cluster:
+        cluster = Cluster(needs, advice=_advice(config), preload=_PRELOAD)
+        with interrupts(folder.name) as told, cluster:
             from nnray.runners.sweep.run import Sweep
 
             stages = Sweep(experiment, folder, tracker, cluster, each=each, interrupts=told, quiet=quiet)

@@ -47,15 +47,15 @@ def test_mlflow_finds_the_runs_where_it_looks_by_default(
     }
 
 
-def test_files_go_where_mlflow_puts_them_in_this_folder(store_uri: str, tmp_path: Path) -> None:
+def test_files_go_beside_the_data_base_in_this_folder(store_uri: str, tmp_path: Path) -> None:
     tracker = MlflowTracker(store_uri, experiment="mine")
     run = tracker.start_run(name="one", verb="train")
     tracker.log_text(run, "a", "a.txt")
     run_id = tracker.run_id(run, LONG_S)
     assert tracker.close(LONG_S) == 0
     experiment = client_of(store_uri).get_experiment_by_name("mine")
-    assert experiment.artifact_location == f"{tmp_path}/mlruns/{experiment.experiment_id}"
-    file = tmp_path / "mlruns" / experiment.experiment_id / str(run_id) / "artifacts" / "a.txt"
+    assert experiment.artifact_location == f"{tmp_path}/mlruns/mine"
+    file = tmp_path / "mlruns" / "mine" / str(run_id) / "artifacts" / "a.txt"
     assert file.read_text() == "a"
 
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from nnray.errors import IncompatibleModel
 from nnray.tracking import MetricRow, MlflowTracker
-from nnray.tracking.model_files import requirements, save_model
+from nnray.tracking.mlmodel import requirements
+from nnray.tracking.model_files import save_model
 
 LONG_S = 120.0
 EXAMPLE = np.zeros((2, 1, 8, 8), np.float32)

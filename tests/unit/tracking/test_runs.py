@@ -12,8 +12,12 @@ import pytest
 from torch import nn
 
 from nnray.tracking import MetricRow, MlflowTracker
+from nnray.tracking.mlflow_store import MlflowStore
+from nnray.tracking.model_files import save_model
 from nnray.tracking.models import MODEL_TAG
+from nnray.tracking.recorder import Recorder
 from nnray.tracking.runs import Runs
+from nnray.tracking.spool import MemorySpool
 
 LONG_S = 120.0
 EXAMPLE = np.zeros((2, 4), np.float32)
@@ -46,11 +50,12 @@ def twin(client: Any, key: str) -> str:
 
 
 def test_a_twin_that_comes_later_is_gone_when_the_run_ends(
-    tracker: MlflowTracker, client: Any, monkeypatch: pytest.MonkeyPatch
+    store_uri: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a server makes one that goes on with a request that was given up."""
     monkeypatch.setattr("nnray.tracking.mlflow_store.sqlite_file", lambda uri: None)
-    tracker = MlflowTracker(tracker.uri, experiment="mine")
+    store = MlflowStore(store_uri, "mine", artifacts=None, find=Path)
+    tracker = Recorder(store_uri, store, spool=MemorySpool(), save=save_model)
     run = tracker.start_run(name="one", verb="train", params={"lr": 0.1})
     run_id = tracker.run_id(run, LONG_S)
     twin(client, "one")

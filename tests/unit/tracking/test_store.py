@@ -33,7 +33,7 @@ def test_the_default_is_mlflows_own_in_this_folder(tmp_path: Path) -> None:
 
     assert resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
     assert resolve_uri(None) == get_tracking_uri()
-    assert artifact_root(resolve_uri(None), "digits") is None
+    assert artifact_root(resolve_uri(None), "digits") == f"{tmp_path}/mlruns/digits"
 
 
 def test_the_variable_comes_before_the_default_and_the_argument_before_both(
