@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Logged:
 
 
 class Models:
-    """Waits for trials' models in a thread of its own, and logs them.
+    """Waits for trials' models, keeps them on disk, and logs them: each in a thread of its own.
 
     Args:
         tracker: Where to.
@@ -66,16 +66,23 @@ class Models:
     ) -> None:
         self._tracker, self._experiment, self._folder = tracker, experiment, folder
         self._splits, self._example = splits, example
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nnray-models")
+        self._fetching = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nnray-weights")
+        self._logging = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nnray-models")
+        self._fetched: Future[int | None] | None = None
         self._waiting: dict[int, Future[tuple[Future[ModelRecord], str] | None]] = {}
 
-    def take(self, trial: Trial, wait: Callable[[], Weights | None]) -> None:
+    def take(self, trial: Trial, get: Callable[[], Weights | None]) -> None:
         """Log the model of a trial that has ended, as soon as its worker gives it."""
-        self._waiting[trial.number] = self._pool.submit(self._log, trial, wait)
+        self._fetched = self._fetching.submit(self._fetch, trial, get)
+        self._waiting[trial.number] = self._logging.submit(self._log, trial, self._fetched)
 
     def recover(self, trial: Trial) -> None:
         """Log the model of a trial that ended in an earlier process, which had no time to."""
         self.take(trial, lambda: self._left(trial))
+
+    def wait_for_weights(self, timeout_s: float) -> bool:
+        """Wait until no worker is needed any more; whether that is so."""
+        return self._fetched is None or bool(wait([self._fetched], timeout_s).done)
 
     def done(self) -> Iterator[Logged]:
         """What has been logged since the last call."""
@@ -87,7 +94,8 @@ class Models:
         """Wait for all, each so long at most."""
         for number in list(self._waiting):
             yield self._result(number, timeout_s)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._fetching, self._logging):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _result(self, number: int, timeout_s: float) -> Logged:
         future = self._waiting.pop(number)
@@ -122,20 +130,26 @@ class Models:
         shutil.rmtree(folder / "checkpoints")
         return Weights(epoch, path.read_bytes())
 
-    def _log(
-        self, trial: Trial, wait: Callable[[], Weights | None]
-    ) -> tuple[Future[ModelRecord], str] | None:
-        weights = wait()
+    def _fetch(self, trial: Trial, get: Callable[[], Weights | None]) -> int | None:
+        """Have a trial's model on this disk; the epoch it is of, or None if there is no model."""
+        weights = get()
         if weights is None:
             return None
         keep(self._folder, trial.number, weights=weights)
-        sha256 = hashlib.sha256(weights.data).hexdigest()
+        return weights.epoch
+
+    def _log(self, trial: Trial, fetched: Future[int | None]) -> tuple[Future[ModelRecord], str] | None:
+        epoch = fetched.result()
+        if epoch is None:
+            return None
+        data = model_file(self._folder, trial.number).read_bytes()
+        sha256 = hashlib.sha256(data).hexdigest()
         experiment = with_overrides(self._experiment, trial.params)
         logged = self._tracker.log_model(
             trial.run,
-            module=restore(experiment, self._splits, data=weights.data),
+            module=restore(experiment, self._splits, data=data),
             example=self._example,
-            step=weights.epoch,
+            step=epoch,
             sha256=sha256,
             metrics=trial.metrics,
             params=trial.params,

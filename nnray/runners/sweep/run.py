@@ -193,6 +193,8 @@ class Sweep:
             if self._interrupts.is_set:
                 self._take_models(tools, _HURRY_S)
                 raise KeyboardInterrupt
+        if models.wait_for_weights(PATIENCE_S):
+            self._cluster.release()
 
     def _take_models(self, tools: _Tools, patience_s: float) -> None:
         for logged in tools.models.finish(patience_s):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,26 @@ def test_the_model_of_a_trial_is_logged_with_its_hash(
     assert list(models.finish(30.0)) == [Logged(0, "memory:run/0000/model@3", sha256)]
     assert weights_sha256(tracker.runs["run/0000"].modules["model", 3]) == sha256
     assert (tmp_path / "trials" / "0000" / "model.safetensors").read_bytes() == weights.data
+
+
+def test_no_worker_is_needed_once_all_weights_are_on_this_disk(
+    live: Bench, models: Models, splits: DataSplits, tmp_path: Path
+) -> None:
+    assert models.wait_for_weights(0.0)
+    live.run_trial(0.5)
+    weights, _ = _weights(splits)
+    given = threading.Event()
+
+    def slow() -> Weights:
+        assert given.wait(30.0)
+        return weights
+
+    models.take(live.ledger.trials[0], slow)
+    assert not models.wait_for_weights(0.01)
+    given.set()
+    assert models.wait_for_weights(30.0)
+    assert (tmp_path / "trials" / "0000" / "model.safetensors").read_bytes() == weights.data
+    assert [logged.problem for logged in models.finish(30.0)] == [""]
 
 
 def test_a_trial_without_a_model_is_nothing_to_speak_of(live: Bench, models: Models) -> None:
