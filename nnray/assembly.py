@@ -21,6 +21,7 @@ from nnray.seeding import torch_seeded
 from nnray.tasks.task import Task
 from nnray.training.device import find_device
 from nnray.training.early_stopping import BestEpoch
+from nnray.training.ranks import ALONE, Ranks
 from nnray.training.startup import spare_compiler_import, unwrap_step
 from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep
@@ -39,6 +40,7 @@ class Assembly:
         val: Validation batches.
         step_fn: One optimizer step.
         device: Where all of it is.
+        ranks: The processes that train it together.
     """
 
     experiment: Experiment
@@ -49,6 +51,7 @@ class Assembly:
     val: Batches
     step_fn: GradientStep
     device: torch.device
+    ranks: Ranks = ALONE
 
     def evaluate(self, state: TrainState) -> MetricSums:
         """Measure a state on the validation split."""
@@ -119,12 +122,13 @@ def evaluation_batches(experiment: Experiment, examples: Examples, *, device: to
     )
 
 
-def assemble(experiment: Experiment, splits: DataSplits | None = None) -> Assembly:
+def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks: Ranks = ALONE) -> Assembly:
     """Build all that training needs.
 
     Args:
         experiment: The experiment.
         splits: Its data, where a caller has them already.
+        ranks: The processes that train it together; each calls this.
     """
     splits = splits or load_data(experiment)
     assert splits.val is not None
@@ -135,7 +139,7 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None) -> Assemb
     state = _train_state(experiment, model, train.num_batches, device=device)
     val = evaluation_batches(experiment, splits.val, device=device)
     step_fn = _step(experiment, device=device)
-    return Assembly(experiment, splits, task, state, train, val, step_fn, device)
+    return Assembly(experiment, splits, task, state, train, val, step_fn, device, ranks)
 
 
 def _training_batches(experiment: Experiment, splits: DataSplits, *, device: torch.device) -> Batches:

@@ -12,6 +12,7 @@ from nnray.config.sections import (
     DataConfig,
     Mode,
     Name,
+    ParallelConfig,
     SweepConfig,
     Tracking,
     TrackingConfig,
@@ -38,6 +39,7 @@ class Experiment(Section):
         optimizer: Optimizer.
         schedule: Course of the learning rate.
         training: How it is trained.
+        parallel: Training by several processes at once.
         sweep: What to search.
         tracking: Where it is recorded.
 
@@ -53,6 +55,7 @@ class Experiment(Section):
     optimizer: Annotated[Component, Kind("optimizer")] = Component(name="adam")
     schedule: Annotated[Component, Kind("schedule")] = Component(name="constant")
     training: Training = TrainingConfig()
+    parallel: ParallelConfig | None = None
     sweep: SweepConfig | None = None
     tracking: Tracking = TrackingConfig()
 

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from nnray.config.experiment import Experiment
 from nnray.config.ranges import Range
-from nnray.config.sections import EarlyStopping, SweepConfig, TrackingConfig, TrainingConfig
+from nnray.config.sections import EarlyStopping, ParallelConfig, SweepConfig, TrackingConfig, TrainingConfig
 from nnray.registry import read_help
 
-_SECTIONS = (EarlyStopping, Range, SweepConfig, TrackingConfig, TrainingConfig)
+_SECTIONS = (EarlyStopping, ParallelConfig, Range, SweepConfig, TrackingConfig, TrainingConfig)
 
 
 def json_schema() -> dict[str, Any]:

@@ -207,6 +207,59 @@ class SweepConfig(Section):
         return values
 
 
+class ParallelConfig(Section):
+    """Training by several processes at once, each on a part of every batch.
+
+    Args:
+        workers: Processes; ``train`` runs through Ray Train where this section is given, also with one.
+        min_workers: Go on with as few as this where machines are lost, and grow again as they come back;
+            null: always ``workers``.
+        cpus_per_worker: CPU cores that a worker takes.
+        gpus_per_worker: GPUs that a worker takes.
+        batch: What ``training.batch_size`` counts: ``global`` cuts that many examples among the workers, so
+            that the result doesn't depend on their number; ``per_worker`` gives as many to each.
+        lr_scaling: Multiply the learning rate by the number of workers (``linear``) or its root (``sqrt``),
+            as batches grow with it; only with ``batch: per_worker``.
+        strategy: ``ddp`` holds the model in every worker; ``fsdp`` cuts parameters, gradients and moments
+            among them.
+        sync_batch_norm: Batch norm by the statistics of the whole batch, not of a worker's part.
+        max_failures: Times that lost workers are started again.
+        timeout_s: Seconds after which a worker that doesn't answer counts as hung.
+        storage: Where checkpoints and history go that every node must reach: a folder or a URI such as
+            ``s3://bucket/runs``; null: the run's folder, on one machine or a shared file system.
+    """
+
+    workers: PositiveInt = 1
+    min_workers: PositiveInt | None = None
+    cpus_per_worker: Positive = 1.0
+    gpus_per_worker: NonNegative = 0.0
+    batch: Literal["global", "per_worker"] = "global"
+    lr_scaling: Literal["none", "linear", "sqrt"] = "none"
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    sync_batch_norm: bool = False
+    max_failures: NonNegativeInt = 3
+    timeout_s: Positive = 120.0
+    storage: Text | None = None
+
+    @field_validator("min_workers")
+    @classmethod
+    def _check_min_workers(cls, value: int | None, info: ValidationInfo) -> int | None:
+        workers = info.data.get("workers")
+        if value is not None and workers is not None and value > workers:
+            raise failure(f"must be at most parallel.workers, which is {workers} (got {value})")
+        return value
+
+    @field_validator("lr_scaling")
+    @classmethod
+    def _check_lr_scaling(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none" and info.data.get("batch") == "global":
+            raise failure(
+                f"{value!r} needs parallel.batch: per_worker: with batch: global a batch, and so its best "
+                "rate, is the same for any number of workers"
+            )
+        return value
+
+
 with warnings.catch_warnings():
     # register is a method of the metaclass of every model: no instance has it.
     warnings.filterwarnings("ignore", message='Field name "register"')

@@ -43,7 +43,8 @@ def _plain(value: Any, *, defaults: bool) -> Any:
         return {
             key: _plain(item, defaults=defaults)
             for key, item in items.items()
-            if (defaults or names[key] in value.model_fields_set) and not (key == "sweep" and item is None)
+            if (defaults or names[key] in value.model_fields_set)
+            and not (key in ("parallel", "sweep") and item is None)
         }
     if isinstance(value, list | tuple):
         return [_plain(item, defaults=defaults) for item in value]
