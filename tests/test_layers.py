@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-ZERO = frozenset({"errors", "seeding", "metrics", "durable", "fields"})
+ZERO = frozenset({"clock", "errors", "seeding", "metrics", "durable", "fields"})
 DOMAIN = frozenset({"data", "models", "tasks", "training", "evaluation"})
 
 # What each part of nnray may import: DESIGN, section 2.

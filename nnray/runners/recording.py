@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nnray.clock import now_ms
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.errors import NnrayError
@@ -65,7 +65,7 @@ def test_once(
     """
     if "test" not in folder.record:
         measured = test(experiment, module, splits=splits)
-        folder.update(test=measured, test_time_ms=time.time_ns() // 1_000_000)
+        folder.update(test=measured, test_time_ms=now_ms())
     record = folder.record
     metrics: dict[str, float] = record["test"]
     look, time_ms = record.get("looks", 0), record["test_time_ms"]  # an extended sweep looks once more

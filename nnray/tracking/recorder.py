@@ -6,13 +6,13 @@ import contextlib
 import copy
 import json
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from nnray.clock import now_ms
 from nnray.errors import IncompatibleModel, TrackingError
 from nnray.tracking.spool import Entry, Spool
 from nnray.tracking.tracker import Dataset, MetricRow, ModelRecord, Status, clean_name, run_key, with_flags
@@ -31,11 +31,6 @@ class Save(Protocol):
 
     def __call__(self, module: nn.Module, example: NDArray[np.float32], *, folder: Path) -> None:
         """Write it, or raise ``IncompatibleModel`` or ``OSError``."""
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class Recorder:

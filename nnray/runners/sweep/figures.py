@@ -112,11 +112,7 @@ def _members(picture: Picture) -> list[int]:
 def _add_trial(figure: Any, picture: Picture, number: int) -> None:
     """Its dots say when pointed at what it was trained with, and what came of it."""
     trial = picture.ledger.trials[number]
-    used = {
-        epoch: stage.params
-        for stage in stages(trial, picture.proposed.get(number))
-        for epoch in range(stage.begin + 1, stage.end + 1)
-    }
+    used = {epoch: stage.params for stage in stages(trial) for epoch in range(stage.begin + 1, stage.end + 1)}
     epochs = [epoch for epoch, value in trial.values.items() if math.isfinite(value)]
     texts = [f"{picture.goal.metric} {trial.values[e]:.4f}<br>{words(used.get(e, {}))}" for e in epochs]
     figure.add_scatter(

@@ -6,20 +6,15 @@ of the trials; the live sweep and a later process that reads the journal do the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from nnray.clock import now_ms
 from nnray.durable import append_json, read_json_lines
 
 State = Literal["running", "finished", "pruned", "failed", "interrupted"]
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Trial:
         objectives: The other objectives in the chosen epoch.
         violations: By constraint, how far it is from being met; 0 or less where it is.
         lineage: Its turns in a population, in order.
+        proposed: What it was proposed with; a population's trials have other values later.
         is_paused: Whether it waits for the others of its population.
         model_uri: Of its logged model; empty until then.
         started_ms: When a worker took it; 0 before.
@@ -72,6 +73,7 @@ class Trial:
     objectives: Mapping[str, float] = field(default_factory=dict)
     violations: Mapping[str, float] = field(default_factory=dict)
     lineage: list[Turned] = field(default_factory=list)
+    proposed: Mapping[str, Any] = field(default_factory=dict)
     is_paused: bool = False
     model_uri: str = ""
     started_ms: int = 0
@@ -110,7 +112,7 @@ class Ledger:
     def apply(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, Proposed):
-            self.trials[event.trial] = Trial(event.trial, event.params, event.run)
+            self.trials[event.trial] = Trial(event.trial, event.params, event.run, proposed=event.params)
             return
         trial = self.trials[event.trial]
         match event:

@@ -72,16 +72,11 @@ def heritage(ledger: Ledger, trial: Trial) -> list[tuple[int, int, int]]:
     return [(own.trial, begin, own.epoch) for own, begin in zip(chain, begins, strict=True)]
 
 
-def stages(trial: Trial, proposed: Mapping[str, Any] | None = None) -> list[Stage]:
-    """What a trial was trained with, in order.
-
-    Args:
-        trial: The trial.
-        proposed: What it began with; None where it has taken no turn.
-    """
+def stages(trial: Trial) -> list[Stage]:
+    """What a trial was trained with, in order."""
     begins = [0, *(turn.epoch for turn in trial.lineage)]
     ends = [*begins[1:], trial.epoch]
-    params = [trial.params if proposed is None else proposed, *(turn.params for turn in trial.lineage)]
+    params = [trial.proposed, *(turn.params for turn in trial.lineage)]
     return [
         Stage(trial.number, begin, end, values)
         for begin, end, values in zip(begins, ends, params, strict=True)
@@ -89,11 +84,10 @@ def stages(trial: Trial, proposed: Mapping[str, Any] | None = None) -> list[Stag
     ]
 
 
-def changed(trials: Sequence[Trial], proposed: Mapping[int, Mapping[str, Any]]) -> list[str]:
+def changed(trials: Sequence[Trial]) -> list[str]:
     """The paths whose value a turn has changed."""
     found: dict[str, None] = {}
     for trial in trials:
-        own = stages(trial, proposed.get(trial.number))
-        for before, after in pairwise(stage.params for stage in own):
+        for before, after in pairwise(stage.params for stage in stages(trial)):
             found |= dict.fromkeys(path for path in after if after[path] != before.get(path))
     return list(found)

@@ -17,7 +17,6 @@ from nnray.runners.recording import PATIENCE_S, Notes
 from nnray.runners.sweep.champion import Candidate, Champion
 from nnray.runners.sweep.findings import failures
 from nnray.runners.sweep.goal import Goal
-from nnray.runners.sweep.journal import Journal, Proposed
 from nnray.runners.sweep.ledger import Ledger, Trial
 from nnray.runners.sweep.page import write_page
 from nnray.runners.sweep.plots import Picture, write_plots
@@ -136,10 +135,7 @@ class Outcome:
                 self.tracker.log_artifact(self.run, path, "plots")
 
     def _picture(self, summary: Summary) -> Picture:
-        events = Journal(self.folder.path / "journal.jsonl").events()
-        proposed = {event.trial: event.params for event in events if isinstance(event, Proposed)}
-        goal = Goal.of(self._config)
-        return Picture(self._config.space, goal, self.ledger, summary.importance, proposed)
+        return Picture(self._config.space, Goal.of(self._config), self.ledger, summary.importance)
 
     def _crown(self, experiment: Experiment, summary: Summary) -> Champion:
         prepare_process(experiment)

@@ -39,13 +39,12 @@ class Shown:
     goal: Goal
     ledger: Ledger
     space: Mapping[str, Range]
-    proposed: Mapping[int, Mapping[str, Any]]
 
     @property
     def picture(self) -> Picture:
         """As the plots take it, with shares that are made up."""
         shares = {path: 0.4 / 2**place for place, path in enumerate(self.space)}
-        return Picture(self.space, self.goal, self.ledger, shares, self.proposed)
+        return Picture(self.space, self.goal, self.ledger, shares)
 
     @property
     def study(self) -> optuna.Study:
@@ -78,13 +77,12 @@ def shown(
     rule = (Constraint.parse(f"parameters <= {limit:g}"),) if limit else ()
     goal = Goal(metric, "min" if "loss" in metric else "max", dict.fromkeys(objectives, "min"), rule)
     ledger = Ledger(goal.mode, objectives=goal.objectives, constraints=rule)
-    draw, proposed = random.Random(1), {}
+    draw = random.Random(1)
     for number in range(trials):
         params = _params(draw)
-        proposed[number] = params
         for event in _trial(number, params, metric=metric, draw=draw):
             ledger.apply(event)
-    return Shown(goal, ledger, SPACE, proposed)
+    return Shown(goal, ledger, SPACE)
 
 
 def _params(draw: random.Random) -> dict[str, Any]:
@@ -135,14 +133,13 @@ POPULATION: Mapping[str, Range] = {path: SPACE[path] for path in ("optimizer.lr"
 def population(*, members: int = 8, epochs: int = 12, interval: int = 3) -> Shown:
     """Members whose worst two take the weights of the best two after each interval."""
     goal, draw, ledger = Goal("val_accuracy", "max"), random.Random(3), Ledger("max")
-    proposed: dict[int, Mapping[str, Any]] = {}
     for number in range(members):
-        proposed[number] = {
+        params = {
             "optimizer.lr": 10 ** draw.uniform(-4, -1),
             "model.dropout": draw.uniform(0, 0.6),
             "optimizer.momentum": draw.uniform(0, 0.99),
         }
-        ledger.apply(Proposed(number, proposed[number], f"run/{number:04d}"))
+        ledger.apply(Proposed(number, params, f"run/{number:04d}"))
     skill = dict.fromkeys(range(members), 0.0)
     for epoch in range(1, epochs + 1):
         for number in range(members):
@@ -156,7 +153,7 @@ def population(*, members: int = 8, epochs: int = 12, interval: int = 3) -> Show
                 ledger.apply(turn)
     for number in range(members):
         ledger.apply(Ended(number, "finished"))
-    return Shown(goal, ledger, POPULATION, proposed)
+    return Shown(goal, ledger, POPULATION)
 
 
 def _generation(
@@ -177,7 +174,16 @@ def _generation(
 def trial(number: int, value: float, *, state: str = "finished", **params: Any) -> Trial:
     """A trial with this value and these parameters, whose names have ``__`` for a dot."""
     named = {path.replace("__", "."): given for path, given in params.items()}
-    return Trial(number, named, f"run/{number:04d}", state=state, epoch=1, chosen=1, value=value)  # type: ignore[arg-type]
+    return Trial(
+        number,
+        named,
+        f"run/{number:04d}",
+        state=state,  # type: ignore[arg-type]
+        epoch=1,
+        chosen=1,
+        value=value,
+        proposed=named,
+    )
 
 
 def ledger_of(*trials: Trial, mode: str = "max", **kwargs: Any) -> Ledger:

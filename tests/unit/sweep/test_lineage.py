@@ -54,8 +54,8 @@ def test_copies_are_in_order_of_the_epoch() -> None:
 
 def test_the_stages_of_a_trial_fill_its_epochs() -> None:
     ledger = family()
-    first = {"optimizer.lr": 0.5}
-    assert stages(ledger.trials[2], first) == [
+    ledger.trials[2].proposed = first = {"optimizer.lr": 0.5}
+    assert stages(ledger.trials[2]) == [
         Stage(2, 0, 2, first),
         Stage(2, 2, 4, {"optimizer.lr": 0.1}),
         Stage(2, 4, 6, {"optimizer.lr": 0.09}),
@@ -68,14 +68,14 @@ def test_the_stages_of_a_trial_fill_its_epochs() -> None:
 def test_a_turn_that_nothing_was_trained_after_is_no_stage() -> None:
     ledger = family()
     ledger.trials[2].epoch = 6
-    assert [stage.end for stage in stages(ledger.trials[2], {})] == [2, 4, 6]
+    assert [stage.end for stage in stages(ledger.trials[2])] == [2, 4, 6]
 
 
 def test_what_changed_is_what_a_turn_has_changed() -> None:
     whole = population()
-    found = changed(list(whole.ledger.trials.values()), whole.proposed)
+    found = changed(list(whole.ledger.trials.values()))
     assert set(found) == set(whole.space)
-    assert changed([trial(0, 0.5, a=1)], {0: {"a": 1}}) == []
+    assert changed([trial(0, 0.5, a=1)]) == []
 
 
 def test_the_plot_has_an_arrow_a_copy_and_the_best_line_in_its_color() -> None:
@@ -111,6 +111,6 @@ def test_parameters_over_epochs_begin_with_what_was_proposed() -> None:
         for line in by_name["lr"].lines
         if np.asarray(line.get_xdata())[0] == 0 and line.get_color() != BEST
     }
-    assert begun == {float(params["optimizer.lr"]) for params in whole.proposed.values()}
+    assert begun == {float(t.proposed["optimizer.lr"]) for t in whole.ledger.trials.values()}
     red = [line for line in by_name["lr"].lines if line.get_color() == BEST]
     assert sum(np.diff(np.asarray(line.get_xdata(), dtype=float))[0] for line in red) == 12

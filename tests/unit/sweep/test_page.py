@@ -84,7 +84,7 @@ def test_the_page_needs_no_network_and_brings_the_library_once(tmp_path: Path) -
 
 
 def test_no_page_of_a_sweep_that_came_to_nothing(tmp_path: Path) -> None:
-    nothing = Shown(ONE.goal, ledger_of(trial(0, 0.5, state="failed")), SPACE, {})
+    nothing = Shown(ONE.goal, ledger_of(trial(0, 0.5, state="failed")), SPACE)
     assert write_page(tmp_path / "plots.html", nothing.picture, study=Told(nothing)) is None  # type: ignore[arg-type]
     assert not (tmp_path / "plots.html").exists()
 

@@ -358,6 +358,6 @@ def test_many_choices_have_few_ticks() -> None:
 
 def test_states_that_have_not_ended_are_not_shown() -> None:
     ledger = ledger_of(trial(0, 0.5, state="running"), trial(1, 0.4), trial(2, math.inf))
-    sweep = Shown(EMPTY.goal, ledger, SPACE, {})
+    sweep = Shown(EMPTY.goal, ledger, SPACE)
     assert [t.number for t in sweep.picture.valued] == [1]
     assert [t.number for t in sweep.picture.ranked] == [1]

@@ -49,7 +49,7 @@ def lineage(picture: Picture) -> Figure | None:
 def parameters(picture: Picture) -> Figure | None:
     """What each trial of a population was trained with, epoch by epoch."""
     trials = _members(picture)
-    paths = [path for path in changed(trials, picture.proposed) if path in picture.space][:_MOST]
+    paths = [path for path in changed(trials) if path in picture.space][:_MOST]
     if not paths:
         return None
     figure, cells = grid_of(len(paths))
@@ -97,7 +97,7 @@ def _parameter(axes: Axes, picture: Picture, path: str) -> None:
     scale = Scale(picture.space[path])
     ours = _best_line(picture)
     for trial in _members(picture):
-        for stage in stages(trial, picture.proposed.get(trial.number)):
+        for stage in stages(trial):
             if path in stage.params:
                 height = scale.place(stage.params[path])
                 axes.plot([stage.begin, stage.end], [height] * 2, color=FAINT, lw=1.5, zorder=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from nnray.config import Range
 from nnray.runners.sweep.goal import Goal
@@ -24,14 +23,12 @@ class Picture:
         goal: What was searched for.
         ledger: The trials.
         importance: Dotted path to its share; empty with too few trials.
-        proposed: What each trial was proposed with; a population's trials have other values now.
     """
 
     space: Mapping[str, Range]
     goal: Goal
     ledger: Ledger
     importance: Mapping[str, float] = field(default_factory=dict)
-    proposed: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def valued(self) -> list[Trial]:
