@@ -33,6 +33,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "runners": ZERO | DOMAIN | {"catalog", "registry", "config", "assembly", "tracking"},
     "api": ZERO | DOMAIN | {"catalog", "registry", "config", "assembly", "tracking", "runners"},
     "cli": ZERO | {"api", "runners"},  # runners: the types of results, which it prints
+    "__main__": frozenset({"cli"}),
 }
 
 # The only part that may import each of these, wherever the import stands.
