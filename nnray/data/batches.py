@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from nnray.data.parts import local_order, part_of
 from nnray.data.splits import Examples
 from nnray.errors import NnrayError, UserCodeError
 from nnray.seeding import derive, torch_rng
@@ -41,6 +42,10 @@ class Batches:
         augment: Applied to each batch, one after the other.
         device: Where batches are handed out.
         channels_last: Lay images out by pixel, not by channel.
+        rank: Hand out this rank's part of each batch: of the same batches, whatever the number of ranks.
+            Where it has none, as of a batch smaller than the ranks are many, it gets one example's input and
+            no target, so that it can take part in what the others do.
+        num_ranks: How many ranks there are.
     """
 
     def __init__(
@@ -53,8 +58,12 @@ class Batches:
         augment: Sequence[Augmentation] = (),
         device: str | torch.device = "cpu",
         channels_last: bool = False,
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> None:
         assert batch_size > 0, batch_size
+        assert 0 <= rank < num_ranks, (rank, num_ranks)
+        self.rank, self.num_ranks = rank, num_ranks
         self.device = torch.device(device)
         self.batch_size, self.seed, self.shuffle, self.augment = batch_size, seed, shuffle, tuple(augment)
         by_pixel = channels_last and examples.inputs.ndim == 4
@@ -62,11 +71,12 @@ class Batches:
         # Laid out once, not batch by batch; but augmentation works by rows of a channel.
         self._stored_by_pixel = by_pixel and not self.augment
         self._examples = _resident(examples, self.device, by_pixel=self._stored_by_pixel)
-        self._block = _block_size(examples, batch_size=batch_size, device=self.device)
+        self._part_size = max(1, self._num_own(batch_size))
+        self._block = _block_size(examples, batch_size=self._part_size, device=self.device)
 
     @property
     def num_examples(self) -> int:
-        """Examples in an epoch."""
+        """Examples in an epoch, over all ranks."""
         return len(self._examples)
 
     @property
@@ -77,8 +87,21 @@ class Batches:
     def __len__(self) -> int:
         return self.num_batches
 
+    def share(self, number: int) -> float:
+        """What this rank's part of a batch weighs: its size over the mean size of the parts.
+
+        Args:
+            number: Of the batch, counted from 1.
+        """
+        whole = min(self.batch_size, self.num_examples - (number - 1) * self.batch_size)
+        return self._num_own(whole) * self.num_ranks / whole
+
+    def _num_own(self, whole: int) -> int:
+        own = part_of(whole, rank=self.rank, size=self.num_ranks)
+        return own.stop - own.start
+
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Hand out each example once; depends only on the seed and the number.
+        """Hand out each example once, over all ranks; depends only on the seed and the number.
 
         Args:
             number: Of the epoch.
@@ -87,16 +110,25 @@ class Batches:
         return self._augmented(batches, number) if self.augment else batches
 
     def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self._order(number)
-        for start in range(0, self.num_examples, self._block):
+        order, size, done = self._order(number), self._part_size, 0
+        count = self.num_examples if order is None else len(order)
+        for start in range(0, count, self._block):
             inputs, targets = self._gather(order, slice(start, start + self._block))
-            size = self.batch_size
-            yield from zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
+            parts = zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
+            yield from parts
+            done += -(-len(targets) // size)
+        for _ in range(done, self.num_batches):
+            inputs, targets = self._gather(None, slice(0, 1))
+            yield inputs, targets[:0]
 
     def _order(self, number: int) -> Tensor | None:
-        if not self.shuffle:
+        if self.num_ranks == 1 and not self.shuffle:
             return None
-        order = torch.randperm(self.num_examples, generator=torch_rng(self.seed, "order", number))
+        order = torch.arange(self.num_examples)
+        if self.shuffle:
+            order = torch.randperm(self.num_examples, generator=torch_rng(self.seed, "order", number))
+        if self.num_ranks > 1:
+            order = local_order(order, batch_size=self.batch_size, rank=self.rank, size=self.num_ranks)
         return order.to(self._examples.inputs.device)
 
     def _gather(self, order: Tensor | None, block: slice) -> tuple[Tensor, Tensor]:
@@ -107,28 +139,41 @@ class Batches:
         else:
             inputs, targets = inputs.index_select(0, order[block]), targets.index_select(0, order[block])
         targets = targets.to(self.device, non_blocking=True)
-        inputs = _as_float(inputs.to(self.device, non_blocking=True))
+        inputs = as_float(inputs.to(self.device, non_blocking=True))
         return inputs.permute(0, 3, 1, 2) if self._stored_by_pixel else inputs, targets
 
     def _augmented(
         self, batches: Iterator[tuple[Tensor, Tensor]], number: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         rng = torch.Generator()
+        own = ("rank", self.rank) if self.num_ranks > 1 else ()
         for index, (inputs, targets) in enumerate(batches):
-            rng.manual_seed(derive(self.seed, "augment", number, index))
-            for apply in self.augment:
-                inputs, targets = _applied(apply, inputs, targets, rng)
+            rng.manual_seed(derive(self.seed, "augment", number, index, *own))
+            for apply in self.augment if len(targets) else ():
+                inputs, targets = applied(apply, inputs, targets=targets, rng=rng)
             yield inputs.contiguous(memory_format=self._layout), targets
 
 
-def _as_float(inputs: Tensor) -> Tensor:
+def as_float(inputs: Tensor) -> Tensor:
+    """Bytes as floats from 0 to 1; floats as they are."""
     # Divided, as torchvision's ToTensor does: multiplying by 1 / 255 has other bits.
     return inputs.to(torch.float32).div_(255) if inputs.dtype == torch.uint8 else inputs
 
 
-def _applied(
-    apply: Augmentation, inputs: Tensor, targets: Tensor, rng: torch.Generator
+def applied(
+    apply: Augmentation, inputs: Tensor, *, targets: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
+    """One augmentation of a batch, checked.
+
+    Args:
+        apply: What is applied.
+        inputs: Of the batch.
+        targets: Likewise.
+        rng: What it draws from.
+
+    Raises:
+        UserCodeError: It raised, or returned no such batch.
+    """
     name = f"{apply.__module__}:{getattr(apply, '__qualname__', type(apply).__qualname__)}"
     expected = "expected (inputs [B, ...] float32, targets [B] or [B, K]) of the same B"
     try:

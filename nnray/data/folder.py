@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -13,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
+from nnray.data.image import MODES, SUFFIXES, UNREADABLE, decode, pair
 from nnray.data.root import existing_root
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.data.stratify import split_off
@@ -22,14 +20,7 @@ from nnray.errors import DataError
 from nnray.fields import NonNegative, NonNegativeInt, PositiveInt
 from nnray.seeding import derive
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _SHOWN = 20
-_MODES = {"rgb": "RGB", "gray": "L"}
-_UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error,
-    Image.DecompressionBombError,
-)  # fmt: skip
-
 Labelled = list[tuple[Path, int]]
 
 
@@ -56,7 +47,7 @@ def image_folder(
     base = existing_root(root, name="image_folder") / folder
     split = (base / "train").is_dir()
     classes = _class_names(base / "train" if split else base)
-    read = partial(_read, shape=_pair(size), mode=_MODES[color])
+    read = partial(_read, shape=pair(size), mode=MODES[color])
     if split:
         return _published(base, classes, read)
     files = _list(base, classes)
@@ -111,12 +102,6 @@ def _list(base: Path, classes: Sequence[str]) -> Labelled:
     return [(file, number[p.name]) for p, files in found.items() for file in files]
 
 
-def _pair(size: Any) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
 def _read(files: Labelled, *, shape: tuple[int, int] | None, mode: str) -> Examples:
     """Read all images, and name all that can't be."""
     pixels: NDArray[np.uint8] | None = None
@@ -124,8 +109,8 @@ def _read(files: Labelled, *, shape: tuple[int, int] | None, mode: str) -> Examp
     shapes: Counter[tuple[int, ...]] = Counter()
     for index, (path, _) in enumerate(files):
         try:
-            image = _decode(path, shape=shape, mode=mode)
-        except _UNREADABLE as error:
+            image = decode(path, shape=shape, mode=mode)
+        except UNREADABLE as error:
             problems.append(f"{path}: {error}")
             continue
         shapes[image.shape] += 1
@@ -148,16 +133,3 @@ def _raise_problems(problems: list[str], shapes: Counter[tuple[int, ...]]) -> No
         found.append(f"images are of {len(shapes)} sizes: {sizes}; set data.size to scale them to one")
     if found:
         raise DataError("image_folder: " + "\n".join(found))
-
-
-def _decode(path: Path, *, shape: tuple[int, int] | None, mode: str) -> NDArray[np.uint8]:
-    with Image.open(path) as file:
-        image: Image.Image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I"):
-            # Pillow would cut 16-bit grey off at 255.
-            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-        image = image.convert(mode)
-        if shape and (image.height, image.width) != shape:
-            image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-        array = np.asarray(image)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
