@@ -97,8 +97,7 @@ class Batches:
         return self._num_own(whole) * self.num_ranks / whole
 
     def _num_own(self, whole: int) -> int:
-        own = part_of(whole, rank=self.rank, size=self.num_ranks)
-        return own.stop - own.start
+        return len(range(whole)[part_of(whole, rank=self.rank, size=self.num_ranks)])
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Hand out each example once, over all ranks; depends only on the seed and the number.

@@ -31,7 +31,8 @@ def evaluate(
 
     Args:
         model: Put into evaluation mode, and back into what it was.
-        batches: Inputs and targets, on the model's device.
+        batches: Inputs and targets, on the model's device. An input without a target isn't counted: a rank
+            that has no part of a batch takes part in the others' forward pass.
         task: What to measure.
         reduce: Adds up what several ranks have seen; None where there is one.
         precision: Of the forward pass; sums are taken in full precision.
@@ -41,7 +42,7 @@ def evaluate(
     with torch.inference_mode(), evaluation_mode(model):
         for inputs, targets in batches:
             with autocast(inputs.device, precision):
-                outputs = model(inputs)
+                outputs = model(inputs)[: len(targets)]
             for name, value in task.eval_sums(outputs, targets).items():
                 totals[name] = totals[name] + value if name in totals else value
             count += len(targets)

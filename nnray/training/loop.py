@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,6 +36,18 @@ class Batches(Protocol):
         """Inputs and targets, batch by batch."""
 
 
+@runtime_checkable
+class Parts(Protocol):
+    """Batches that are a rank's parts of larger ones, of sizes that may differ.
+
+    A rank without a part of a batch gets no target, and an input or none. Batches without this method
+    are taken for parts of one size.
+    """
+
+    def share(self, number: int, /) -> float:
+        """The size of this rank's part of a batch, counted from 1, over the mean size of the parts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where an epoch stands, as of the last look at its losses.
@@ -44,8 +56,8 @@ class Progress:
         epoch: Epoch, counted from 1.
         batch: Batches done.
         num_batches: Batches of an epoch.
-        examples: Examples seen in this epoch.
-        loss: Mean training loss of the last batches.
+        examples: Examples seen in this epoch, over all ranks.
+        loss: Mean training loss of the last batches, on this rank.
         seconds: Since the epoch began.
     """
 
@@ -78,7 +90,6 @@ class EpochReport:
 
 Evaluate = Callable[[TrainState], MetricSums]
 OnProgress = Callable[[Progress], None]
-Reduce = Callable[[MetricSums], MetricSums]
 
 
 def fit(
@@ -91,36 +102,37 @@ def fit(
     seed: int,
     loss_fn: LossFn | None = None,
     step_fn: StepFn | None = None,
-    reduce: Reduce = lambda sums: sums,
     patience: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[EpochReport]:
     """Train, and report each epoch; begins after the last epoch that ``state`` has finished.
 
     Args:
-        state: Changed in place.
+        state: Changed in place; where it has several ranks, each calls this.
         train: Training batches.
         epochs: Train until this many epochs are done.
         task: Gives the loss and the metrics.
         evaluate: Measures the state on the validation split.
-        seed: Dropout and the like draw from ``(seed, "train", epoch)``.
+        seed: Dropout and the like draw from ``(seed, "train", epoch)``, and the rank where there are several.
         loss_fn: Instead of the task's plain loss.
         step_fn: Instead of one plain gradient step.
-        reduce: Adds up metric sums over all ranks.
         patience: End after so many epochs without a better one.
         on_progress: Called now and then within an epoch.
 
     Raises:
-        DivergedError: A training or validation loss is not finite.
+        DivergedError: A training or validation loss is not finite, on any rank.
+        ClusterError: A rank is lost or hangs.
     """
     loss_fn = loss_fn or supervised(task)
     step_fn = step_fn or GradientStep()
     while state.epoch < epochs and not _gave_up(state, patience):
         began = time.perf_counter()
-        with torch_seeded(seed, "train", state.epoch + 1):
-            sums = reduce(_train_epoch(state, train, task, loss_fn, step_fn, on_progress))
+        with state.ranks.watched(), torch_seeded(seed, "train", state.epoch + 1, *state.ranks.path):
+            sums = state.ranks.reduce(_train_epoch(state, train, task, loss_fn, step_fn, on_progress))
         trained = time.perf_counter() - began
-        measured = task.summarize(reduce(evaluate(state)))
+        state.share_buffers()
+        with state.ranks.watched():
+            measured = task.summarize(state.ranks.reduce(evaluate(state)))
         metrics = _metrics(task.summarize_train(sums), measured)
         _require_finite(metrics, state)
         metrics |= {
@@ -170,8 +182,9 @@ def _train_epoch(
     parts: list[MetricSums] = []
     chunk = _Chunk()
     for number, (inputs, targets) in enumerate(train.epoch(state.epoch + 1), start=1):
-        chunk.add(*step_fn(state, inputs, targets, loss_fn), targets)
-        examples += len(targets)
+        share = _share(train, number, state)
+        chunk.add(*step_fn(state, inputs, targets, loss_fn, **share), targets)
+        examples += _examples(targets, state, **share)
         if len(chunk.losses) == _CHUNK or number == train.num_batches:
             part, loss = chunk.close(task, state)
             parts.append(part)
@@ -180,6 +193,18 @@ def _train_epoch(
                 seconds = time.perf_counter() - began
                 on_progress(Progress(state.epoch + 1, number, train.num_batches, examples, loss, seconds))
     return merge(parts)
+
+
+def _share(train: Batches, number: int, state: TrainState) -> dict[str, float]:
+    """What a step is told of this rank's part; nothing where there is one rank."""
+    if state.ranks.size == 1:
+        return {}
+    return {"share": train.share(number) if isinstance(train, Parts) else 1.0}
+
+
+def _examples(targets: Tensor, state: TrainState, *, share: float = 1.0) -> int:
+    """Examples of the whole batch."""
+    return round(len(targets) * state.ranks.size / share) if share else 0
 
 
 @dataclass(slots=True)
@@ -199,10 +224,14 @@ class _Chunk:
         """The chunk's metric sums, and its mean loss."""
         losses = torch.stack(self.losses).float()
         bad = (~torch.isfinite(losses)).nonzero()
-        if len(bad):
-            step = state.step - len(self.losses) + int(bad[0]) + 1
-            raise DivergedError(state.epoch + 1, step)
+        first = state.ranks.lowest(int(bad[0]) if len(bad) else len(losses))
+        if first < len(losses):
+            raise DivergedError(state.epoch + 1, state.step - len(losses) + first + 1)
+        count = sum(len(t) for t in self.targets)
+        if not count:
+            return MetricSums(), 0.0
         sizes = torch.tensor([len(t) for t in self.targets], device=losses.device)
-        mean = (losses * sizes).sum() / sizes.sum()
-        sums = task.train_sums(torch.cat(self.outputs).float(), torch.cat(self.targets), mean)
-        return to_sums({k: v.cpu() for k, v in sums.items()}, int(sizes.sum())), float(mean)
+        mean = (losses * sizes).sum() / count
+        outputs = [made for made in self.outputs if len(made)]
+        sums = task.train_sums(torch.cat(outputs).float(), torch.cat(self.targets), mean)
+        return to_sums({k: v.cpu() for k, v in sums.items()}, count), float(mean)

@@ -10,7 +10,8 @@ who doesn't answer is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +24,7 @@ import torch.distributed as dist
 from nnray.errors import ClusterError
 from nnray.metrics import MetricSums, merge
 
-_ROLL_CALL_S = 10.0
+_ROLL_CALL_S = 5.0
 """How long a rank waits for the others' answers; they notice at once, for it closes its connections first."""
 _SIGNS = ("gloo", "nccl", "timed out", "timeout", "connection", "process group", "socket", "store")
 """What messages about a collective hold; gloo's errors have no type of their own."""
@@ -49,12 +50,6 @@ class Ranks:
     def path(self) -> tuple[str | int, ...]:
         """What the seeds of this rank's draws have in them; nothing where it is alone."""
         return ("rank", self.rank) if self.size > 1 else ()
-
-    def share(self, count: int) -> slice:
-        """This rank's part of so many things: contiguous; sizes differ by one at most, larger ones first."""
-        small, rest = divmod(count, self.size)
-        start = self.rank * small + min(self.rank, rest)
-        return slice(start, start + small + (self.rank < rest))
 
     def reduce(self, sums: MetricSums) -> MetricSums:
         """The sums over all ranks; added up in their order, so every rank gets the same bits.
@@ -98,6 +93,18 @@ class Ranks:
         """
         self.lowest(0)
 
+    def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Set tensors to what they are on rank 0.
+
+        Raises:
+            ClusterError: A rank is lost or hangs.
+        """
+        if self.size == 1:
+            return
+        with self.watched():
+            for tensor in tensors:
+                dist.broadcast(tensor, group=self.group, group_src=0)
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Have a collective that fails inside the block say which rank it was.
@@ -114,22 +121,24 @@ class Ranks:
 
     def _absent(self) -> list[int] | None:
         """The ranks that don't answer; None where the store can't be asked."""
+        # Whoever waits for this rank's part of the collective fails now, and comes to the roll call too.
         self.group.abort()
         names = [f"nnray/{self.group.group_name}/{rank}" for rank in range(self.size)]
+        ends = time.monotonic() + _ROLL_CALL_S
         try:
             self._store.set(names[self.rank], "here")
-            try:
-                self._store.wait(names, timedelta(seconds=_ROLL_CALL_S))
-            except dist.DistStoreError:
-                return [rank for rank, name in enumerate(names) if not self._store.check([name])]
+            while not self._store.check(names) and time.monotonic() < ends:
+                time.sleep(0.05)
+            return [rank for rank, name in enumerate(names) if not self._store.check([name])]
         except RuntimeError:
             return None
-        return []
 
     def _told(self, absent: list[int] | None, error: str) -> str:
         first = error.strip().splitlines()[0]
         if absent is None:
-            return f"rank 0 of {self.size} is gone, as seen by rank {self.rank}: {first}"
+            return (
+                f"rank 0 of {self.size}, which holds the store, is gone, as seen by rank {self.rank}: {first}"
+            )
         who = ", ".join(f"rank {rank}" for rank in absent) or "no rank"
         advice = "look at its log; if it is only slow, raise parallel.timeout_s"
         return (
@@ -148,6 +157,26 @@ class Ranks:
 
 ALONE = Ranks()
 """One process, and no torch.distributed."""
+
+
+def in_step(
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]], ranks: Ranks
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """A rank's batches, and then an input without a target for as long as another rank has some left.
+
+    For models whose forward pass the ranks must make together.
+
+    Args:
+        batches: This rank's, at least one; the ranks may have different numbers of them.
+        ranks: Each calls this.
+    """
+    inputs = torch.empty(0)
+    for batch in batches:
+        inputs = batch[0]
+        ranks.any(True)
+        yield batch
+    while ranks.any(False):
+        yield inputs[:1], torch.empty(0, dtype=torch.int64, device=inputs.device)
 
 
 def joined(*, timeout_s: float) -> Ranks:

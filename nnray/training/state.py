@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nnray.training.early_stopping import BestEpoch
+from nnray.training.ranks import ALONE, Ranks
 
 _DECIDE_MOMENTS = ("amsgrad", "centered", "momentum")
 """Options of torch's optimizers that decide which tensors are kept for a parameter."""
@@ -68,6 +70,9 @@ class TrainState:
         best: The best epoch so far.
         epoch: Epochs finished.
         step: Optimizer steps taken.
+        ranks: The processes that train it together; each holds such a state.
+        is_sharded: Whether parameters and moments are cut among the ranks.
+        replica: The model wrapped so that a backward pass averages the gradients over the ranks.
     """
 
     model: nn.Module
@@ -78,6 +83,14 @@ class TrainState:
     best: BestEpoch = field(default_factory=BestEpoch)
     epoch: int = 0
     step: int = 0
+    ranks: Ranks = ALONE
+    is_sharded: bool = False
+    replica: DistributedDataParallel | None = None
+
+    @property
+    def trained(self) -> nn.Module:
+        """What a training batch goes through; the same parameters as ``model``."""
+        return self.model if self.replica is None else self.replica
 
     @property
     def evaluated(self) -> nn.Module:
@@ -96,15 +109,34 @@ class TrainState:
         return {name: part for name, part in parts.items() if part is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain containers of tensors and numbers."""
-        parts = {name: dict(part.state_dict()) for name, part in self._parts().items()}
+        """Everything, as plain containers of tensors and numbers, the same for any number of ranks.
+
+        Where the model is cut among ranks, each calls this, and whole tensors come back on rank 0 alone.
+        """
+        parts: dict[str, Any] = {name: dict(part.state_dict()) for name, part in self._parts().items()}
+        if self.is_sharded:
+            from nnray.training.sharding import gathered  # takes a second to import
+
+            parts = gathered(parts, keep=self.ranks.rank == 0)
         return {**parts, "epoch": self.epoch, "step": self.step}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go back to where ``saved`` was taken."""
+        """Go back to where ``saved`` was taken, by whatever number of ranks; each rank calls this."""
         for name, part in self._parts().items():
-            part.load_state_dict(saved[name])
+            part.load_state_dict(self._cut(name, saved[name], part) if self.is_sharded else saved[name])
         self.epoch, self.step = saved["epoch"], saved["step"]
+
+    def _cut(self, name: str, saved: dict[str, Any], part: Stateful) -> dict[str, Any]:
+        from nnray.training.sharding import scattered, scattered_moments
+
+        if name == "optimizer":
+            return scattered_moments(saved, self.optimizer.param_groups)
+        return scattered(saved, part.state_dict()) if name in ("model", "average") else saved
+
+    def share_buffers(self) -> None:
+        """Give every rank the buffers of rank 0, such as batch norm's running statistics."""
+        averaged = [] if self.average is None else list(self.evaluated.buffers())
+        self.ranks.broadcast([*self.model.buffers(), *averaged])
 
     def adopt(self, saved: Mapping[str, Any], *, steps: int) -> None:
         """Go on from the state of another training, with this one's own hyperparameters.

@@ -7,6 +7,7 @@ other loss functions. A ``StepFn`` turns a batch into changed weights: DP-SGD is
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +15,18 @@ from torch import Tensor, nn
 
 from nnray.evaluation.evaluate import Precision, autocast
 from nnray.tasks.task import Task
+from nnray.training.batch_norm import uncounted
 from nnray.training.regularization import add_l1
 from nnray.training.state import TrainState
 
 LossFn = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 """``(model, inputs, targets) -> (outputs, loss)``, the loss a mean over the batch."""
 
-StepFn = Callable[[TrainState, Tensor, Tensor, LossFn], tuple[Tensor, Tensor]]
-"""``(state, inputs, targets, loss_fn) -> (outputs, loss)``, both detached."""
+StepFn = Callable[..., tuple[Tensor, Tensor]]
+"""``(state, inputs, targets, loss_fn) -> (outputs, loss)``, both detached and of this rank's examples.
+
+Where there are several ranks, ``share`` says what this one's part of the batch weighs in the mean over them.
+"""
 
 
 def supervised(task: Task) -> LossFn:
@@ -54,10 +59,13 @@ class GradientStep:
     device: torch.device = torch.device("cpu")
 
     def __call__(
-        self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn
+        self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn, *, share: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Take one step on a batch; the outputs and the mean loss come back detached."""
-        outputs, loss = self._backward(state, inputs, targets, loss_fn)
+        if state.ranks.size == 1:
+            outputs, loss = self._backward(state, inputs, targets, loss_fn)
+        else:
+            outputs, loss = self._backward_shared(state, inputs, targets, loss_fn, share)
         self._update(state)
         state.optimizer.zero_grad(set_to_none=True)
         state.schedule.step()
@@ -80,12 +88,37 @@ class GradientStep:
         self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn, share: float
     ) -> tuple[Tensor, Tensor]:
         with autocast(self.device, self.precision):
-            outputs, loss = loss_fn(state.model, inputs, targets)
+            outputs, loss = loss_fn(state.trained, inputs, targets)
         if share != 1.0:
             loss = loss * share
         scaled = loss if state.scaler is None else state.scaler.scale(loss)
         scaled.backward()  # type: ignore[no-untyped-call]
         return outputs.detach(), loss.detach()
+
+    def _backward_shared(
+        self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """As many passes on every rank, whatever its part: some layers wait for each other in them."""
+        cuts = zip(inputs.tensor_split(self.accumulate), targets.tensor_split(self.accumulate), strict=True)
+        outputs, loss = [], torch.zeros((), device=self.device)
+        for number, (x, y) in enumerate(cuts, start=1):
+            waits = number < self.accumulate and state.replica is not None
+            with state.replica.no_sync() if waits and state.replica else nullcontext():
+                if not len(y):
+                    self._take_part(state, inputs[:1])
+                    continue
+                of_own = len(y) / len(targets)
+                made, mean = self._backward_part(state, x, y, loss_fn, share * of_own)
+            outputs.append(made)
+            loss = loss + mean.float() / share
+        return torch.cat(outputs) if outputs else inputs.new_empty(0, 0), loss
+
+    def _take_part(self, state: TrainState, inputs: Tensor) -> None:
+        """A pass that adds nothing to the gradient, for the ranks that have examples."""
+        inputs = inputs if len(inputs) else inputs.new_zeros(1, *inputs.shape[1:])
+        with uncounted(state.model), autocast(self.device, self.precision):
+            loss = (state.trained(inputs) * 0).sum()
+        (loss if state.scaler is None else state.scaler.scale(loss)).backward()
 
     def _update(self, state: TrainState) -> None:
         if state.scaler is not None and (self.l1 or self.max_grad_norm is not None):
