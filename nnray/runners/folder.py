@@ -2,6 +2,7 @@
 
 runs/digits-train-20260102-030405-ab12/
     run.json        verb, status, MLflow run
+    lease.json      renewed by the process that is at it
     config.yaml     the experiment, every default written out
     history.jsonl   a line an epoch, with the time it was emitted
     checkpoints/
@@ -15,18 +16,22 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nnray.config import Experiment, dump, load
 from nnray.durable import write_bytes, write_json
 from nnray.errors import NnrayError, RunError
+from nnray.runners import lease
 
-_RECORD, _CONFIG, _RESULT = "run.json", "config.yaml", "result.json"
+_RECORD, _CONFIG, _RESULT, _LOCK = "run.json", "config.yaml", "result.json", "lock"
+
+State = Literal["running", "lost", "resumable", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,18 @@ class RunFolder:
         write_json(self.path / _RECORD, record | {"status": "interrupted", "looks": looks})
         (self.path / _RESULT).unlink(missing_ok=True)
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process of this machine, or of any that shares the file system's locks, is at it."""
+        try:
+            with (self.path / _LOCK).open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # nobody was ever at it, or it is another user's
+            return False
+        return False
+
     @contextmanager
     def discarded_unless_begun(self) -> Iterator[None]:
         """Remove the folder if the block fails before anything was recorded of the run."""
@@ -95,17 +112,48 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Keep other processes off this run; a process that dies lets go of it.
 
+        Elsewhere in a cluster, where the lock is not seen, the lease says that somebody is at it.
+
         Raises:
             RunError: Another process is at it.
         """
-        with (self.path / "lock").open("w") as file:
+        with (self.path / _LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunError(
                     f"{self.name} is being run by another process: wait for it, or stop it"
                 ) from error
-            yield
+            if (other := lease.holder(self.path)) and self._is_elsewhere(other):
+                raise RunError(
+                    f"{self.name} is being run by process {other['pid']} on {other['host']}: wait for it, or "
+                    f"stop it; if that machine is gone, try again in {lease.EXPIRY_S:g} s"
+                )
+            with lease.Lease(self.path):
+                yield
+
+    def _is_elsewhere(self, other: dict[str, Any]) -> bool:
+        """Whether a lease is of a living process on another machine; on this one the lock says all."""
+        return other["host"] != socket.gethostname() and lease.is_held(self.path)
+
+
+def state(path: Path) -> State:
+    """Where a run stands, whatever any job table says.
+
+    Args:
+        path: Of its folder.
+
+    Returns:
+        ``running``: a process is at it. ``lost``: its process is gone without a word, killed or out of
+        reach. ``resumable``: it was interrupted or has failed, in order. ``ended``: it has a result.
+        Lost and resumable ones go on with ``nnray resume``.
+    """
+    run = RunFolder(path)
+    if run.result is not None:
+        return "ended"
+    if lease.is_held(path) or run.is_locked:
+        return "running"
+    return "lost" if run.record["status"] == "running" else "resumable"
 
 
 def create(
@@ -143,6 +191,7 @@ def create(
         write_json(aside / _RECORD, record)
         for file, value in (files or {}).items():
             write_json(aside / file, value)
+        lease.renew(aside)  # until the run is held, a moment later
         aside.rename(root / name)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)

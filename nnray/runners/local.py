@@ -7,10 +7,13 @@ folder, and what the tracking store has already is recognised there by the folde
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from nnray.assembly import Assembly, assemble
+from nnray.assembly import assemble, load_data
 from nnray.config import Experiment, flatten
+from nnray.data.splits import DataSplits
 from nnray.runners.display import Display
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import (
@@ -24,9 +27,11 @@ from nnray.runners.recording import (
     test_once,
 )
 from nnray.runners.results import RunResult
+from nnray.runners.stream import streaming
 from nnray.runners.training import EpochRecord, chosen_model, prepare_process, train_epochs
 from nnray.tracking import Tracker
 from nnray.tracking.tags import run_tags
+from nnray.training.checkpoint import Where
 from nnray.training.weights import weights_sha256
 
 _SETTLE_S = 10.0
@@ -48,47 +53,94 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
     """
     if folder.result is not None:
         return RunResult.from_dict(folder.result)
-    with folder.held():
+    with folder.held(), streaming(experiment) as reader:
         with folder.discarded_unless_begun():
             prepare_process(experiment)
-            built = assemble(experiment)
-        run = tracker.start_run(
-            name=folder.name,
-            verb="train",
-            key=folder.name,
-            params=flatten(experiment),
-            tags=run_tags(experiment.seed),
-        )
-        folder.update(tracking_uri=tracker.uri, status="running")
-        with marked(folder, tracker, run=run):
-            result = _Training(built, folder, tracker, display, run).result()
-            settle(tracker, display, run=run)
-            folder.finish(result.to_dict())
-    return result
+            built = assemble(experiment, load_data(experiment, reader=reader))
+        with recorded(experiment, folder, tracker, display) as run:
+            stages = Stages(
+                experiment=experiment,
+                splits=built.splits,
+                folder=folder,
+                storage=folder.path,
+                tracker=tracker,
+                display=display,
+                run=run,
+                epochs=lambda: train_epochs(
+                    built,
+                    folder.path,
+                    in_background=True,
+                    on_progress=display.progress,
+                    on_skipped=display.note,
+                ),
+            )
+            return stages.result()
 
 
-@dataclass(frozen=True, slots=True)
-class _Training:
-    """The stages of a run, in order."""
+@contextmanager
+def recorded(experiment: Experiment, folder: RunFolder, tracker: Tracker, display: Display) -> Iterator[str]:
+    """A block in which a run is recorded; how it ends stands in the folder and in the store.
 
-    built: Assembly
+    Returns:
+        The key of the run.
+    """
+    run = tracker.start_run(
+        name=folder.name,
+        verb="train",
+        key=folder.name,
+        params=flatten(experiment),
+        tags=run_tags(experiment.seed),
+    )
+    folder.update(tracking_uri=tracker.uri, status="running")
+    with marked(folder, tracker, run=run):
+        yield run
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """The stages of a run that trains one network, in order, whoever trains it.
+
+    Args:
+        experiment: What is trained.
+        splits: Its data.
+        folder: Of the run.
+        storage: Where its checkpoints are.
+        tracker: Where it is recorded.
+        display: What a person sees.
+        run: Key of the run in the store.
+        epochs: Trains; every epoch comes once, from the first.
+        on_trained: Called after the last epoch.
+    """
+
+    experiment: Experiment
+    splits: DataSplits
     folder: RunFolder
+    storage: Where
     tracker: Tracker
     display: Display
     run: str
-
-    @property
-    def experiment(self) -> Experiment:
-        return self.built.experiment
+    epochs: Callable[[], Iterator[EpochRecord]]
+    on_trained: Callable[[], None] = _nothing
 
     def result(self) -> RunResult:
-        """Go through all stages."""
+        """Go through all stages, and end the run."""
+        result = self._result()
+        settle(self.tracker, self.display, run=self.run)
+        self.folder.finish(result.to_dict())
+        return result
+
+    def _result(self) -> RunResult:
         began, before = time.perf_counter(), self.folder.record.get("seconds", 0.0)
-        splits = self.built.splits
+        splits = self.splits
         record_inputs(self.folder, self.tracker, run=self.run, splits=splits)
         self.tracker.flush(_SETTLE_S)
         records = self._train()
-        model, epoch = chosen_model(self.experiment, self.folder.path, splits=splits)
+        self.on_trained()
+        model, epoch = chosen_model(self.experiment, self.storage, splits=splits)
         tested, rows = test_once(self.experiment, model, splits=splits, folder=self.folder)
         self.tracker.log_metrics(self.run, rows)
         metrics = dict(records[epoch - 1].report.metrics) | tested
@@ -115,16 +167,22 @@ class _Training:
             epochs=len(records),
             epoch=epoch,
             folder=self.folder.path,
+            faults=self._faults(),
         )
+
+    def _faults(self) -> list[str]:
+        """What has happened to workers, also recorded beside the metrics."""
+        faults: list[str] = self.folder.record.get("faults", [])
+        if faults:
+            self.tracker.set_tags(self.run, {"nnray.faults": "\n".join(faults)})
+        return faults
 
     def _train(self) -> list[EpochRecord]:
         records: list[EpochRecord] = []
         began, before = time.perf_counter(), self.folder.record.get("seconds", 0.0)
         with self.display as display:
             display.begin(self.folder.name, epochs=self.experiment.training.epochs)
-            for record in train_epochs(
-                self.built, self.folder.path, on_progress=display.progress, on_skipped=display.note
-            ):
+            for record in self.epochs():
                 self.tracker.log_metrics(self.run, metric_rows(record))
                 display.epoch(record.report)
                 records.append(record)

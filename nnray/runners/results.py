@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,9 +51,11 @@ class RunResult(Result):
 
     Args:
         epoch: The epoch whose weights the model has.
+        faults: What happened to workers on the way, with the time; nothing where all went well.
     """
 
     epoch: int
+    faults: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """What came of it, and what to do next."""
@@ -63,6 +65,7 @@ class RunResult(Result):
             (
                 *metrics,
                 f"epoch          {self.epoch} of {self.epochs}",
+                *(f"fault          {fault}" for fault in self.faults),
                 *((f"run            {self.run_id}",) if self.run_id else ()),
                 *((f"model          {self.model_uri}",) if self.model_uri else ()),
                 "open the UI    nnray ui",

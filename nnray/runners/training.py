@@ -8,27 +8,33 @@ is reported with the line that stands, time of emission included: never twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from nnray.assembly import Assembly, build_model, build_task, evaluation_batches
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
-from nnray.durable import append_json, read_json_lines
 from nnray.errors import ConfigError, DataError, Problem
 from nnray.evaluation.evaluate import evaluate
 from nnray.runners.cores import available_cores
 from nnray.runners.sweep.clone import cloned_epoch, settle
 from nnray.training import checkpoint
+from nnray.training.checkpoint import Where
 from nnray.training.device import find_device
+from nnray.training.fence import Fence
 from nnray.training.loop import EpochReport, OnProgress, fit
 from nnray.training.memory import keep_memory
+from nnray.training.ranks import Ranks
+from nnray.training.storage import LocalFolder, RemoteFolder, as_folder
+from nnray.training.writer import Writer
 
+_HISTORY = "history.jsonl"
 _KEEP = 2
 """Checkpoints kept beside the best one: the last, and one to fall back on."""
 
@@ -49,33 +55,45 @@ class EpochRecord:
 
 
 class History:
-    """The epochs of a run on disk; each is there once.
+    """The epochs of a run in its storage; each is there once.
 
     Args:
-        path: The JSON-lines file.
+        folder: That holds the list ``history.jsonl``.
+        fence: The right to write to it; None where no other process can want to.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._records = {record.report.epoch: record for record in _read(path)}
+    def __init__(self, folder: LocalFolder | RemoteFolder, *, fence: Fence | None = None) -> None:
+        self._folder, self._fence = folder, fence
+        self._records = {record.report.epoch: record for record in _read(folder)}
 
     def upto(self, epoch: int) -> Iterator[EpochRecord]:
         """The records of epochs 1 to ``epoch``."""
         yield from (self._records[number] for number in sorted(self._records) if number <= epoch)
 
     def record(self, report: EpochReport) -> EpochRecord:
-        """Write an epoch down, or give the record that stands if it was written before."""
+        """Write an epoch down, or give the record that stands if it was written before.
+
+        Raises:
+            StaleAttempt: The run is not this process's any more.
+        """
         if report.epoch not in self._records:
-            time_ms = time.time_ns() // 1_000_000
-            append_json(self._path, {"time_ms": time_ms, **asdict(report)})
+            time_ms, attempt = time.time_ns() // 1_000_000, {}
+            if self._fence is not None:
+                self._fence.check()
+                attempt = {"attempt": self._fence.attempt}
+            self._folder.append(_HISTORY, {"time_ms": time_ms, **attempt, **asdict(report)})
             self._records[report.epoch] = EpochRecord(report, time_ms)
         return self._records[report.epoch]
 
 
-def _read(path: Path) -> Iterator[EpochRecord]:
-    for line in read_json_lines(path):
-        time_ms = line.pop("time_ms")
-        yield EpochRecord(EpochReport(**line), time_ms, replayed=True)
+def _read(folder: LocalFolder | RemoteFolder) -> Iterator[EpochRecord]:
+    """The lines that stand: none that an attempt wrote after a newer one had begun to."""
+    newest = 0
+    for line in folder.lines(_HISTORY):
+        time_ms, attempt = line.pop("time_ms"), line.pop("attempt", 0)
+        if attempt >= newest:
+            newest = attempt
+            yield EpochRecord(EpochReport(**line), time_ms, replayed=True)
 
 
 def prepare_process(experiment: Experiment) -> None:
@@ -96,31 +114,59 @@ def prepare_process(experiment: Experiment) -> None:
 
 def train_epochs(
     built: Assembly,
-    folder: Path,
+    folder: Where,
     *,
+    attempt: int = 0,
+    in_background: bool = False,
+    is_due: Callable[[], bool] = lambda: False,
     on_progress: OnProgress | None = None,
     on_skipped: Callable[[str], None] | None = None,
 ) -> Iterator[EpochRecord]:
     """Train in ``folder``, from its newest intact checkpoint on where there is one.
 
     One that was taken over from another trial brings weights, moments and counters; the
-    hyperparameters are the experiment's. Later ones are the trial's own.
+    hyperparameters are the experiment's. Later ones are the trial's own. Where several ranks train
+    together each of them calls this; the first one writes.
 
     Args:
         built: What to train.
-        folder: Of the run or the trial.
-        on_progress: Called now and then within an epoch.
+        folder: Of the run or the trial, the same for all ranks.
+        attempt: Number of this try to train the run, where an older one may still believe that it is its.
+        in_background: Write checkpoints beside training, so that an epoch may be handed on before its
+            checkpoint is there; else never.
+        is_due: Asked after each epoch, of every rank: whether to write a checkpoint in any case.
+        on_progress: Called now and then within an epoch, on the first rank.
         on_skipped: Called with what was wrong with a checkpoint that was passed over.
 
     Returns:
         Every epoch from the first, those of earlier processes read back.
+
+    Raises:
+        StaleAttempt: A newer attempt has taken the run over.
     """
-    training, state = built.experiment.training, built.state
-    checkpoints, history = folder / "checkpoints", History(folder / "history.jsonl")
-    _restore(built, folder, on_skipped)
+    where, state = as_folder(folder), built.state
+    checkpoints, is_first = where.child("checkpoints"), built.ranks.rank == 0
+    fence = Fence(checkpoints, attempt) if attempt else None
+    _restore(built, folder, on_skipped, fence)
+    history = History(where, fence=fence)
     yield from history.upto(state.epoch)
-    reports = fit(
-        state,
+    with Writer() as writer:
+        for report in _fit(built, on_progress if is_first else None):
+            record = history.record(report) if is_first else EpochRecord(report, 0)
+            if is_due() or _is_kept(built.experiment, report):
+                saved = state.state_dict()
+                write = _Save(checkpoints, report.epoch, state.best.epoch, fence)
+                if is_first and in_background:
+                    writer.submit(write, saved)
+                elif is_first:
+                    write(saved)
+            yield record
+
+
+def _fit(built: Assembly, on_progress: OnProgress | None) -> Iterator[EpochReport]:
+    training = built.experiment.training
+    return fit(
+        built.state,
         built.train,
         epochs=training.epochs,
         task=built.task,
@@ -130,21 +176,42 @@ def train_epochs(
         patience=training.early_stopping.patience if training.early_stopping else None,
         on_progress=on_progress,
     )
-    for report in reports:
-        record = history.record(report)
-        chosen = report.is_best and training.select == "best"
-        if chosen or report.is_last or report.epoch % training.checkpoint_every == 0:
-            checkpoint.save(checkpoints, state.state_dict(), epoch=report.epoch)
-            checkpoint.prune(checkpoints, keep=_KEEP, best=state.best.epoch)
-        yield record
 
 
-def _restore(built: Assembly, folder: Path, on_skipped: Callable[[str], None] | None) -> None:
-    settle(folder)
-    found = checkpoint.newest(folder / "checkpoints")
-    if found is None:
+def _is_kept(experiment: Experiment, report: EpochReport) -> bool:
+    training = experiment.training
+    chosen = report.is_best and training.select == "best"
+    return chosen or report.is_last or report.epoch % training.checkpoint_every == 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Save:
+    """Writes a checkpoint, and removes those that it makes superfluous."""
+
+    folder: LocalFolder | RemoteFolder
+    epoch: int
+    best: int
+    fence: Fence | None
+
+    def __call__(self, state: Mapping[str, Any]) -> None:
+        attempt = 0
+        if self.fence is not None:
+            self.fence.check()
+            attempt = self.fence.attempt
+        checkpoint.save(self.folder, state, epoch=self.epoch, attempt=attempt)
+        checkpoint.prune(self.folder, keep=_KEEP, best=self.best)
+
+
+def _restore(
+    built: Assembly, folder: Where, on_skipped: Callable[[str], None] | None, fence: Fence | None
+) -> None:
+    ranks, checkpoints = built.ranks, as_folder(folder).child("checkpoints")
+    found = _newest(folder, fence) if ranks.rank == 0 else None
+    name = _agreed(ranks, found.name if found else None)
+    if name is None:
         return
-    if found.state["epoch"] <= cloned_epoch(folder):
+    found = found or checkpoint.Checkpoint(name, checkpoint.named(checkpoints, name))
+    if isinstance(folder, Path) and found.state["epoch"] <= cloned_epoch(folder):
         built.state.adopt(found.state, steps=found.state["epoch"] * built.train.num_batches)
     else:
         built.state.load_state_dict(found.state)
@@ -153,7 +220,29 @@ def _restore(built: Assembly, folder: Path, on_skipped: Callable[[str], None] | 
             on_skipped(problem)
 
 
-def chosen_model(experiment: Experiment, folder: Path, *, splits: DataSplits) -> tuple[nn.Module, int]:
+def _newest(folder: Where, fence: Fence | None) -> checkpoint.Checkpoint | None:
+    """The checkpoint to go on from; older attempts don't write any more from here on."""
+    if isinstance(folder, Path):
+        settle(folder)
+    if fence is not None:
+        fence.claim()
+    found = checkpoint.newest(as_folder(folder).child("checkpoints"))
+    if fence is not None:
+        fence.claim(epoch=found.state["epoch"] if found else 0)
+    return found
+
+
+def _agreed(ranks: Ranks, name: str | None) -> str | None:
+    """The first rank's value, on every rank; each calls this."""
+    if ranks.size == 1:
+        return name
+    box = [name]
+    with ranks.watched():
+        dist.broadcast_object_list(box, src=0, group=ranks.group)
+    return box[0]
+
+
+def chosen_model(experiment: Experiment, folder: Where, *, splits: DataSplits) -> tuple[nn.Module, int]:
     """The model that a run in ``folder`` came to, on the CPU, and the epoch it is of.
 
     It is the best epoch's, or the last one's with ``training.select: last``; with
@@ -162,7 +251,7 @@ def chosen_model(experiment: Experiment, folder: Path, *, splits: DataSplits) ->
     Raises:
         CheckpointError: No intact checkpoint of that epoch.
     """
-    checkpoints = folder / "checkpoints"
+    checkpoints = as_folder(folder).child("checkpoints")
     found = checkpoint.newest(checkpoints)
     assert found is not None, f"nothing was trained in {folder}"
     saved = found.state

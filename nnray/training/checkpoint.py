@@ -1,9 +1,12 @@
 """Checkpoints that are whole, or are not taken.
 
-A checkpoint is a folder ``epoch-000003`` with ``state.pt`` and ``manifest.json``. It is written
-under another name, fsynced and renamed; the manifest holds the SHA-256 of the state and of
-itself. A flipped bit or a cut is found before anything is loaded, and the newest intact
-checkpoint is taken instead. Nothing is unpickled: tensors and plain containers only.
+A checkpoint is a folder ``epoch-000003`` with ``state.pt`` and ``manifest.json``; the manifest
+holds the SHA-256 of the state and of itself. A flipped bit or a cut is found before anything is
+loaded, and the newest intact checkpoint is taken instead. Nothing is unpickled: tensors and plain
+containers only.
+
+Where several processes may believe that a run is theirs, each try to train it has a number, an
+attempt, which its checkpoints bear: see ``nnray.training.fence``.
 """
 
 from __future__ import annotations
@@ -11,8 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +23,16 @@ from typing import Any
 
 import torch
 
-from nnray.durable import sync
 from nnray.errors import CheckpointError
+from nnray.training.fence import Bounds
+from nnray.training.storage import LocalFolder, RemoteFolder, as_folder
 
 _VERSION = 1
 _STATE, _MANIFEST = "state.pt", "manifest.json"
+_NAME = re.compile(r"epoch-(\d{6,})(?:-(\d{4,}))?")
+
+Where = Path | LocalFolder | RemoteFolder
+"""A folder of checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,45 +40,43 @@ class Checkpoint:
     """An intact checkpoint that has been read.
 
     Args:
-        path: Its folder.
+        name: Of its folder.
         state: What was saved.
         skipped: Newer ones that were passed over: what was wrong with each.
     """
 
-    path: Path
+    name: str
     state: dict[str, Any]
     skipped: tuple[str, ...] = ()
 
 
-def save(folder: Path, state: Mapping[str, Any], *, epoch: int) -> Path:
+def save(folder: Where, state: Mapping[str, Any], *, epoch: int, attempt: int = 0) -> str:
     """Write the checkpoint of an epoch into ``folder``, or nothing.
 
+    Args:
+        folder: Made if it isn't there.
+        state: Tensors, plain values and containers of them.
+        epoch: That the state has finished.
+        attempt: To train this run that it comes from.
+
     Returns:
-        The checkpoint's own folder.
+        The name of the checkpoint.
 
     Raises:
         CheckpointError: The disk is full, or the folder can't be written.
     """
-    target = folder / f"epoch-{epoch:06d}"
-    aside = folder / f".{target.name}.{os.getpid()}.tmp"
+    name = _name(epoch, attempt)
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
+    data = buffer.getbuffer()
     try:
-        aside.mkdir(parents=True)
-        _write(aside / _STATE, buffer.getbuffer())
-        _write(aside / _MANIFEST, _manifest(epoch, buffer.getbuffer()))
-        sync(aside)
-        if target.exists():
-            shutil.rmtree(target)
-        aside.rename(target)
-        sync(folder)
+        as_folder(folder).commit(name, {_STATE: data, _MANIFEST: _manifest(epoch, attempt, data)})
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(
-            f"can't write the checkpoint {target}: {error.strerror}: free some room or name "
+            f"can't write the checkpoint {folder}/{name}: {error.strerror or error}: free some room or name "
             "another folder with tracking.dir, then `nnray resume` goes on from the one before"
         ) from error
-    return target
+    return name
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -80,36 +85,19 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It is cut, altered, or of another version.
     """
-    try:
-        manifest = json.loads((path / _MANIFEST).read_bytes())
-        data = (path / _STATE).read_bytes()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: unreadable: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("digest") != _digest(manifest):
-        raise CheckpointError(f"{path}: the manifest was altered")
-    if manifest["version"] != _VERSION:
-        raise CheckpointError(f"{path}: written in version {manifest['version']}, {_VERSION} is read here")
-    if path.name != f"epoch-{manifest['epoch']:06d}":
-        raise CheckpointError(f"{path}: holds epoch {manifest['epoch']}, not the one it is named for")
-    if len(data) != manifest["bytes"] or hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-        raise CheckpointError(f"{path}: {_STATE} was cut or altered")
-    try:
-        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise CheckpointError(f"{path}: {_STATE} holds more than tensors and plain values") from error
-    return state
+    return _read(LocalFolder(path.parent), path.name)
 
 
-def newest(folder: Path) -> Checkpoint | None:
+def newest(folder: Where) -> Checkpoint | None:
     """The newest intact checkpoint in ``folder``; None where there never was one.
 
     Raises:
         CheckpointError: There are checkpoints, and none is intact.
     """
     skipped: list[str] = []
-    for path in _epochs(folder):
+    for name in _names(as_folder(folder)):
         try:
-            return Checkpoint(path, read(path), tuple(skipped))
+            return Checkpoint(name, _read(as_folder(folder), name), tuple(skipped))
         except CheckpointError as error:
             skipped.append(str(error))
     if skipped:
@@ -118,43 +106,93 @@ def newest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def of_epoch(folder: Path, epoch: int) -> dict[str, Any]:
+def of_epoch(folder: Where, epoch: int) -> dict[str, Any]:
     """The state after one epoch.
 
     Raises:
         CheckpointError: It isn't there or isn't intact.
     """
-    return read(folder / f"epoch-{epoch:06d}")
+    found = as_folder(folder)
+    names = (name for name in _names(found) if _numbers(name)[0] == epoch)
+    return _read(found, next(names, _name(epoch, 0)))
 
 
-def prune(folder: Path, *, keep: int, best: int) -> None:
+def named(folder: Where, name: str) -> dict[str, Any]:
+    """The state of the checkpoint of that name.
+
+    Raises:
+        CheckpointError: It isn't there or isn't intact.
+    """
+    return _read(as_folder(folder), name)
+
+
+def prune(folder: Where, *, keep: int, best: int) -> None:
     """Remove all but the newest ``keep`` checkpoints and that of epoch ``best``.
 
     What a killed process left half-written goes as well.
     """
-    for path in list(_epochs(folder))[keep:]:
-        if path.name != f"epoch-{best:06d}":
-            shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(".epoch-*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+    found = as_folder(folder)
+    kept = list(_names(found))[:keep]
+    kept += [name for name in _names(found) if _numbers(name)[0] == best][:1]
+    for name in found.names():
+        if _NAME.fullmatch(name) and name not in kept:
+            found.remove(name)
+    found.sweep()
 
 
-def _epochs(folder: Path) -> Iterator[Path]:
-    """Checkpoint folders, newest first."""
-    yield from sorted(folder.glob("epoch-[0-9]*"), reverse=True)
+def _name(epoch: int, attempt: int) -> str:
+    return f"epoch-{epoch:06d}" + (f"-{attempt:04d}" if attempt else "")
 
 
-def _write(path: Path, data: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _numbers(name: str) -> tuple[int, int]:
+    """Epoch and attempt, as the name says."""
+    match = _NAME.fullmatch(name)
+    assert match is not None, name
+    return int(match[1]), int(match[2] or 0)
 
 
-def _manifest(epoch: int, data: memoryview) -> bytes:
+def _names(folder: LocalFolder | RemoteFolder) -> Iterator[str]:
+    """Checkpoints of the run's own past, newest first: none that an attempt wrote after it was replaced."""
+    entries = folder.names()
+    bounds = Bounds.read(folder, entries)
+    found = (name for name in entries if _NAME.fullmatch(name))
+    for name in sorted(found, key=_numbers, reverse=True):
+        epoch, attempt = _numbers(name)
+        if bounds.admit(epoch, attempt=attempt):
+            yield name
+
+
+def _read(folder: LocalFolder | RemoteFolder, name: str) -> dict[str, Any]:
+    path = f"{folder}/{name}"
+    try:
+        manifest = json.loads(folder.child(name).read(_MANIFEST))
+        data = folder.child(name).read(_STATE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: unreadable: {error}") from error
+    _verify(manifest, data, path, name)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(f"{path}: {_STATE} holds more than tensors and plain values") from error
+    return state
+
+
+def _verify(manifest: Any, data: bytes, path: str, name: str) -> None:
+    if not isinstance(manifest, dict) or manifest.get("digest") != _digest(manifest):
+        raise CheckpointError(f"{path}: the manifest was altered")
+    if manifest["version"] != _VERSION:
+        raise CheckpointError(f"{path}: written in version {manifest['version']}, {_VERSION} is read here")
+    if name != _name(manifest["epoch"], manifest.get("attempt", 0)):
+        raise CheckpointError(f"{path}: holds epoch {manifest['epoch']}, not the one it is named for")
+    if len(data) != manifest["bytes"] or hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+        raise CheckpointError(f"{path}: {_STATE} was cut or altered")
+
+
+def _manifest(epoch: int, attempt: int, data: memoryview) -> bytes:
     content: dict[str, Any] = {
         "version": _VERSION,
         "epoch": epoch,
+        "attempt": attempt,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }

@@ -20,6 +20,7 @@ from nnray.runners.training import History
 from nnray.tracking import MemoryTracker
 from nnray.training import checkpoint
 from nnray.training.loop import EpochReport
+from nnray.training.storage import LocalFolder
 
 MakeRun = Callable[..., RunFolder]
 TIMED = ("samples_per_s", "epoch_seconds")
@@ -143,8 +144,12 @@ def _kill(patch: pytest.MonkeyPatch, moment: str, at: int) -> None:
 
 def test_a_line_that_stands_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    first = History(path).record(EpochReport(1, 10, {"val_loss": 0.5, "samples_per_s": 100.0}))
-    again = History(path).record(EpochReport(1, 10, {"val_loss": 0.5, "samples_per_s": 999.0}))
+    first = History(LocalFolder(tmp_path)).record(
+        EpochReport(1, 10, {"val_loss": 0.5, "samples_per_s": 100.0})
+    )
+    again = History(LocalFolder(tmp_path)).record(
+        EpochReport(1, 10, {"val_loss": 0.5, "samples_per_s": 999.0})
+    )
     assert again.replayed
     assert again.report == first.report
     assert again.time_ms == first.time_ms
@@ -153,12 +158,12 @@ def test_a_line_that_stands_is_not_written_again(tmp_path: Path) -> None:
 
 def test_a_torn_line_is_trained_again(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    History(path).record(EpochReport(1, 10, {"val_loss": 0.5}))
+    History(LocalFolder(tmp_path)).record(EpochReport(1, 10, {"val_loss": 0.5}))
     path.write_bytes(path.read_bytes() + b'{"epoch": 2, "me')
-    history = History(path)
+    history = History(LocalFolder(tmp_path))
     assert [record.report.epoch for record in history.upto(9)] == [1]
     history.record(EpochReport(2, 20, {"val_loss": 0.4}))
-    assert [record.report.epoch for record in History(path).upto(9)] == [1, 2]
+    assert [record.report.epoch for record in History(LocalFolder(tmp_path)).upto(9)] == [1, 2]
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_named(

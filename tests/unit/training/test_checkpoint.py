@@ -6,14 +6,15 @@ import errno
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from nnray.errors import CheckpointError
-from nnray.training import checkpoint
+from nnray.training import checkpoint, storage
 
-STATE = {
+STATE: dict[str, Any] = {
     "model": {"w": torch.arange(12.0).reshape(3, 4)},
     "best": {"value": float("nan")},
     "epoch": 3,
@@ -22,7 +23,7 @@ STATE = {
 
 
 def _save(folder: Path, epoch: int) -> Path:
-    return checkpoint.save(folder, {**STATE, "epoch": epoch}, epoch=epoch)
+    return folder / checkpoint.save(folder, {**STATE, "epoch": epoch}, epoch=epoch)
 
 
 def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_half_written_ones_are_never_taken_and_are_swept(tmp_path: Path) -> None
     (aside / "state.pt").write_bytes(b"half")
     found = checkpoint.newest(tmp_path)
     assert found is not None
-    assert found.path.name == "epoch-000001"
+    assert found.name == "epoch-000001"
     checkpoint.prune(tmp_path, keep=1, best=1)
     assert not aside.exists()
 
@@ -127,7 +128,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOSPC, "No space left on device")
 
     _save(tmp_path, 1)
-    monkeypatch.setattr(checkpoint, "_write", full)
+    monkeypatch.setattr(storage, "_write", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         _save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001"]
@@ -138,7 +139,7 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, ...]:
             return (Path.touch, (tmp_path / "ran",))
 
-    path = checkpoint.save(tmp_path, {"epoch": 1, "attack": Attack()}, epoch=1)
+    path = tmp_path / checkpoint.save(tmp_path, {"epoch": 1, "attack": Attack()}, epoch=1)
     with pytest.raises(CheckpointError, match="epoch-000001"):
         checkpoint.read(path)
     assert not (tmp_path / "ran").exists()
