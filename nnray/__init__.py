@@ -9,11 +9,12 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnray.api import load, resume, sweep, sync, train
+    from nnray.api import jobs, load, resume, submit, sweep, sync, train
     from nnray.config import Experiment
     from nnray.data.splits import DataInfo, DataSplits, Examples
     from nnray.errors import (
         CheckpointError,
+        ClusterError,
         ConfigError,
         DataError,
         DivergedError,
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckpointError",
+    "ClusterError",
     "ConfigError",
     "DataError",
     "DataInfo",
@@ -46,19 +48,22 @@ __all__ = [
     "SweepResult",
     "TrackingError",
     "UserCodeError",
+    "jobs",
     "load",
     "resume",
+    "submit",
     "sweep",
     "sync",
     "train",
 ]
 
 _HOMES = {
-    "nnray.api": ("load", "resume", "sweep", "sync", "train"),
+    "nnray.api": ("jobs", "load", "resume", "submit", "sweep", "sync", "train"),
     "nnray.config": ("Experiment",),
     "nnray.data.splits": ("DataInfo", "DataSplits", "Examples"),
     "nnray.errors": (
         "CheckpointError",
+        "ClusterError",
         "ConfigError",
         "DataError",
         "DivergedError",

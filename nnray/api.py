@@ -18,16 +18,14 @@ from nnray import config, registry
 from nnray.catalog import CATALOG
 from nnray.config import Experiment
 from nnray.errors import ConfigError, Interrupted, Problem, RunError, suggestion
+from nnray.runners.store import drain, opened_tracker, prepare_store, say
 
 if TYPE_CHECKING:
     from nnray.runners.folder import RunFolder
     from nnray.runners.results import RunResult
+    from nnray.runners.submit import Job, Jobs
     from nnray.runners.sweep import SweepResult
     from nnray.runners.sync import Synced
-    from nnray.tracking import MlflowTracker
-
-_DRAIN_S = 30.0
-"""How long a verb waits for each earlier run whose records have not been sent."""
 
 Source = Experiment | str | Path
 """An experiment, or the file that holds one."""
@@ -50,26 +48,34 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     return config.load(path, overrides)
 
 
-def train(experiment: Source, overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
+def train(
+    experiment: Source, overrides: Sequence[str] = (), *, once: str | None = None, quiet: bool = False
+) -> RunResult:
     """Train one network in this process, and record it.
 
     Args:
         experiment: What to train.
         overrides: As for ``load``.
+        once: A name for the run; given again, it goes on with that run, or gives its result.
         quiet: Show no progress.
 
     Raises:
         NnrayError: Whatever is wrong, in words.
     """
-    from nnray.runners import folder
+    from nnray.runners.once import begin
 
     resolved = _resolve(experiment, overrides)
-    _prepare_store(resolved, Path(resolved.tracking.dir))
-    return _train(folder.create(resolved, "train", search=_search_path()), quiet=quiet)
+    prepare_store(resolved, Path(resolved.tracking.dir))
+    return _train(begin(resolved, "train", once=once, search=_search_path()), quiet=quiet)
 
 
 def sweep(
-    experiment: Source, overrides: Sequence[str] = (), *, warm_start: str | None = None, quiet: bool = False
+    experiment: Source,
+    overrides: Sequence[str] = (),
+    *,
+    warm_start: str | None = None,
+    once: str | None = None,
+    quiet: bool = False,
 ) -> SweepResult:
     """Search the experiment's ``sweep.space`` with Ray Tune and Optuna, and record every trial.
 
@@ -77,6 +83,7 @@ def sweep(
         experiment: With a ``sweep`` section.
         overrides: As for ``load``.
         warm_start: An earlier sweep, as for ``resume``, whose trials the searcher knows from the start.
+        once: As for ``train``.
         quiet: Show no progress.
 
     Raises:
@@ -85,6 +92,7 @@ def sweep(
         NnrayError: Whatever else is wrong, in words.
     """
     from nnray.runners import folder
+    from nnray.runners.once import begin
 
     resolved = _resolve(experiment, overrides)
     config.require_sweep(resolved)
@@ -93,8 +101,9 @@ def sweep(
         from nnray.runners.sweep.warm import WARM, gather
 
         files[WARM] = gather(folder.find(warm_start, root=Path(resolved.tracking.dir)), resolved)
-    _prepare_store(resolved, Path(resolved.tracking.dir))
-    return _sweep(folder.create(resolved, "sweep", search=_search_path(), files=files), quiet=quiet)
+    prepare_store(resolved, Path(resolved.tracking.dir))
+    run = begin(resolved, "sweep", once=once, search=_search_path(), files=files)
+    return _sweep(run, quiet=quiet)
 
 
 def resume(
@@ -120,12 +129,83 @@ def resume(
     is_sweep = found.record["verb"] == "sweep"
     if trials is not None and not is_sweep:
         raise RunError(f"{found.name} is a {found.record['verb']}: only a sweep has trials")
-    _prepare_store(found.experiment, found.path.parent)
+    prepare_store(found.experiment, found.path.parent)
     if trials is not None:
         from nnray.runners.sweep.extend import extend
 
         extend(found, trials)
     return _sweep(found, quiet=quiet) if is_sweep else _train(found, quiet=quiet)
+
+
+def submit(
+    verb: str,
+    file: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    address: str | None = None,
+    project: str | Path | None = None,
+    job: str | None = None,
+    env: Sequence[str] = (),
+    quiet: bool = False,
+) -> Job:
+    """Have a cluster train or sweep: the driver runs there, and goes on when this machine is gone.
+
+    The same content again is the same job: one that runs, or has succeeded, is not started again, and
+    one that failed or was stopped goes on.
+
+    Args:
+        verb: ``train`` or ``sweep``.
+        file: The experiment file; the folder you stand in is shipped with it, without what git ignores.
+        overrides: As for ``load``.
+        address: Of the head's dashboard; as for ``jobs``.
+        project: The folder to ship instead.
+        job: An id for the job; else one is made of the content.
+        env: ``NAME=VALUE`` or ``NAME`` each, for the driver and all workers.
+        quiet: Let the driver show no progress.
+
+    Returns:
+        The job, which may not have begun; ``jobs().logs(job.id, print)`` watches it.
+
+    Raises:
+        ConfigError: The experiment would not run.
+        ClusterError: The head can't be reached, does not let you in, or knows another job of this id.
+    """
+    from nnray.runners import submit as runner
+
+    experiment = load(file, overrides)
+    if verb == "sweep":
+        config.require_sweep(experiment)
+    order = runner.prepare(
+        verb,
+        Path(file),
+        experiment=experiment,
+        overrides=overrides,
+        project=Path(project) if project else None,
+        job=job,
+        env=env,
+        options=["--json", *(["--quiet"] if quiet else [])],
+    )
+    if note := runner.store_note(experiment, order.environment):
+        say(note)
+    found, is_new = jobs(address).submit(order)
+    say(found.told(is_new=is_new))
+    return found
+
+
+def jobs(address: str | None = None) -> Jobs:
+    """The jobs of a cluster: ``all``, ``status``, ``logs``, ``stop``.
+
+    Args:
+        address: Of the head's dashboard, such as ``http://head:8265``; else ``$RAY_API_SERVER_ADDRESS``, else
+            this machine's. A token is sent if ``$RAY_AUTH_MODE`` is ``token``, or ``$RAY_AUTH_TOKEN`` or
+            ``$RAY_AUTH_TOKEN_PATH`` is set.
+
+    Raises:
+        ClusterError: That is no address, or the token can't be read.
+    """
+    from nnray.runners.submit import Head, Jobs
+
+    return Jobs(Head.find(address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +271,7 @@ def ui(uri: str | None = None, *, host: str = "127.0.0.1", port: int = 5000) -> 
     """
     from nnray.tracking.ui import serve
 
-    _drain(Path("runs"))
+    drain(Path("runs"))
     serve(uri, host=host, port=port)
 
 
@@ -234,7 +314,7 @@ def _train(run: RunFolder, *, quiet: bool) -> RunResult:
     from nnray.runners.local import train as train_here
 
     experiment = run.experiment
-    with _resumable(run), _tracker(experiment, run) as tracker:
+    with _resumable(run), opened_tracker(experiment, run) as tracker:
         return train_here(experiment, run, tracker=tracker, display=choose_display(quiet=quiet))
 
 
@@ -242,61 +322,8 @@ def _sweep(run: RunFolder, *, quiet: bool) -> SweepResult:
     from nnray.runners.sweep import sweep as sweep_here
 
     experiment = run.experiment
-    with _resumable(run), _tracker(experiment, run) as tracker:
+    with _resumable(run), opened_tracker(experiment, run) as tracker:
         return sweep_here(experiment, run, tracker=tracker, quiet=quiet)
-
-
-def _prepare_store(experiment: Experiment, root: Path) -> None:
-    """Refuse a store that can never be written to, and send it what earlier runs could not.
-
-    One that is merely away holds nothing up: what is recorded waits in the run's folder.
-    """
-    from nnray.tracking import check
-
-    store = check(experiment.tracking.uri)
-    if store.problem:
-        _say(f"warning: {store.problem}; records wait in the run's folder, and `nnray sync` sends them")
-    else:
-        _drain(root)
-
-
-def _drain(root: Path) -> None:
-    """Send what earlier runs could not."""
-    from nnray.runners import sync as runner
-
-    if not runner.unsent(root):
-        return
-    _say("sending what earlier runs could not record ...")
-    for synced in runner.sync(root, timeout_s=_DRAIN_S):
-        _say(str(synced))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _tracker(experiment: Experiment, run: RunFolder) -> Iterator[MlflowTracker]:
-    """The store that an experiment is recorded in, behind the run's spool."""
-    from nnray.runners.sync import SPOOL
-    from nnray.tracking import DiskSpool, MlflowTracker
-
-    settings, spool = experiment.tracking, DiskSpool(run.path / SPOOL)
-    uri = run.record.get("tracking_uri") or settings.uri  # a relative one belongs to where the run began
-    try:
-        tracker = MlflowTracker(uri, experiment=settings.experiment or experiment.name, spool=spool)
-    except BaseException:
-        spool.close()
-        raise
-    try:
-        yield tracker
-    except BaseException:
-        if unsent := tracker.close():
-            from nnray.runners.recording import waiting
-
-            _say(f"warning: {waiting(tracker, unsent)}")
-        raise
-    tracker.close()
 
 
 @contextmanager

@@ -39,11 +39,13 @@ CALLED_BY_OTHERS = {"sample_independent"}
 
 # What users build on: a change here is a change of the version.
 SIGNATURES = {
+    "jobs": "(address=None)",
     "load": "(path, overrides=())",
     "resume": "(run=None, *, root='runs', trials=None, quiet=False)",
-    "sweep": "(experiment, overrides=(), *, warm_start=None, quiet=False)",
+    "submit": "(verb, file, *, overrides=(), address=None, project=None, job=None, env=(), quiet=False)",
+    "sweep": "(experiment, overrides=(), *, warm_start=None, once=None, quiet=False)",
     "sync": "(root='runs')",
-    "train": "(experiment, overrides=(), *, quiet=False)",
+    "train": "(experiment, overrides=(), *, once=None, quiet=False)",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

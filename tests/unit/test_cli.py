@@ -6,13 +6,14 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nnray import cli
+from tests.unit.runners.job_server import TOKEN, JobServer, running
 
 FILE = """
 name: digits
@@ -192,7 +193,16 @@ def test_the_schema_is_json(nnray: Nnray) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["--version"], ["check", "e.yaml"], ["list", "models"], ["schema"]]
+    "args",
+    [
+        ["--help"],
+        ["--version"],
+        ["jobs", "--help"],
+        ["submit", "--help"],
+        ["check", "e.yaml"],
+        ["list", "models"],
+        ["schema"],
+    ],
 )
 def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
     Path("e.yaml").write_text(FILE)
@@ -203,3 +213,71 @@ def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program, *args], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("submit", "train", "none.yaml"), "there is no such file"),
+        (("submit", "trian", "e.yaml"), "did you mean 'train'"),
+        (("submit", "sweep", "e.yaml"), "sweep"),
+        (("submit", "train", "e.yaml", "--env", "A_TOKEN=x"), "a secret would be shown"),
+        (("submit", "train", "e.yaml", "--address", "http://127.0.0.1:1"), "can't reach the head at"),
+        (("jobs", "list", "--address", "ray://head:10001"), "is not the address of a job server"),
+        (("jobs", "logs", "x", "--address", "127.0.0.1:1"), "Connection refused"),
+        (("jobs", "stop"), "Missing argument"),
+        (("train", "e.yaml", "--once", "a/b"), "a name has no '/'"),
+    ],
+)
+def test_mistakes_around_jobs_are_one_message_and_exit_2(
+    nnray: Nnray, args: tuple[str, ...], expected: str
+) -> None:
+    code, out, err = nnray(*args)
+    assert code == 2, err
+    assert expected in err
+    assert out == ""
+    assert "Traceback" not in err
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
+    with running() as server:
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", server.url)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        yield server
+
+
+def test_a_job_is_shown_as_if_it_ran_here(nnray: Nnray, cluster: JobServer) -> None:
+    code, out, err = nnray("submit", "train", "e.yaml", "--no-wait", "--id", "mine", "--quiet")
+    assert code == 0, err
+    assert out.startswith("mine  RUNNING")
+    assert "job mine: submitted" in err
+    assert "--json --quiet --once mine" in cluster.jobs["mine"]["entrypoint"]
+    result = json.dumps({"run_id": "r", "verb": "train", "metrics": {"test_accuracy": 0.5}})
+    cluster.logs["mine"] = ["epoch 1/2\nepo", 'ch 2/2\n{"a": 1}\n{odd\n', result[:9], f"{result[9:]}\n"]
+    code, out, err = nnray("submit", "train", "e.yaml", "--id", "mine")
+    assert (code, out) == (0, 'epoch 1/2\nepoch 2/2\n{"a": 1}\n{odd\n')
+    assert "is there already, RUNNING" in err
+    code, out, err = nnray("submit", "train", "e.yaml", "--id", "mine", "--json")
+    assert (code, json.loads(out)) == (0, json.loads(result))
+    assert "epoch 2/2" in err
+    code, out, _ = nnray("jobs", "list", "--json")
+    assert [job["id"] for job in json.loads(out)] == ["mine"]
+    assert nnray("jobs", "status", "mine")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "expected"), [("FAILED", 2, 2), ("FAILED", None, 1), ("STOPPED", None, 130)]
+)
+def test_the_exit_code_is_that_of_the_driver(
+    nnray: Nnray, cluster: JobServer, status: str, exit_code: int | None, expected: int
+) -> None:
+    nnray("submit", "train", "e.yaml", "--no-wait", "--id", "mine")
+    cluster.end("mine", status, exit_code)
+    cluster.logs["mine"] = ["the last words"]
+    code, out, err = nnray("jobs", "logs", "mine")
+    assert (code, out) == (expected, "the last words\n")
+    assert f"job mine  {status}" in err
+    assert nnray("jobs", "status", "mine")[0] == 1
+    assert nnray("jobs", "logs", "mine", "--no-follow") == (0, "the last words", "")
+    assert nnray("jobs", "stop", "mine")[0] == 0

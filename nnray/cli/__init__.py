@@ -5,12 +5,10 @@ Nothing heavy is imported before a verb needs it: ``nnray --help`` answers at on
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +16,8 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from nnray import __version__
+from nnray.cli.jobs import jobs, submit
+from nnray.cli.options import File, Json, Once, Overrides, Quiet, Root, Stopped, running
 from nnray.errors import DivergedError, NnrayError
 
 if TYPE_CHECKING:
@@ -33,15 +33,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-File = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[PATH=VALUE]...", help="Fields to set, such as optimizer.lr=3e-3."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Root = Annotated[Path, typer.Option("--dir", help="The folder of the runs' folders.")]
-Json = Annotated[bool, typer.Option("--json", help="The last line of stdout is one JSON object.")]
 
 
 def _version(value: bool) -> None:
@@ -61,13 +52,20 @@ def options(
 
 
 @app.command()
-def train(file: File, overrides: Overrides = None, *, quiet: Quiet = False, as_json: Json = False) -> None:
+def train(
+    file: File,
+    overrides: Overrides = None,
+    *,
+    once: Once = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Train one network, test it, and record it with its model."""
     from nnray import api
 
-    with _running():
-        result = api.train(file, overrides or [], quiet=quiet)
-    _print_result(result, as_json=as_json)
+    with running():
+        result = api.train(file, overrides or [], once=once, quiet=quiet)
+    _print_result(result, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -81,15 +79,16 @@ def sweep(
             "--warm-start", metavar="RUN", help="An earlier sweep to begin from.", show_default=False
         ),
     ] = None,
+    once: Once = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Search the space in the file's sweep section; every trial is recorded with its model."""
     from nnray import api
 
-    with _running():
-        result = api.sweep(file, overrides or [], warm_start=warm_start, quiet=quiet)
-    _print_result(result, as_json=as_json)
+    with running():
+        result = api.sweep(file, overrides or [], warm_start=warm_start, once=once, quiet=quiet)
+    _print_result(result, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -112,9 +111,9 @@ def resume(
 
     if (run is None) != last:
         raise typer.BadParameter("name a run, or give --last: one of the two")
-    with _running():
+    with running():
         result = api.resume(run, root=root, trials=trials, quiet=quiet)
-    _print_result(result, as_json=as_json)
+    _print_result(result, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -122,7 +121,7 @@ def sync(*, root: Root = Path("runs")) -> None:
     """Send the tracking store what runs could not: after an outage, or a kill."""
     from nnray import api
 
-    with _running():
+    with running():
         done = api.sync(root)
     for synced in done:
         typer.echo(str(synced))
@@ -180,22 +179,14 @@ def ui(
     api.ui(uri, host=host, port=port)
 
 
-class _Stopped(Exception):
-    """An interrupt on its way through typer, which would swallow what it says."""
+app.command()(submit)
+app.add_typer(jobs, name="jobs")
 
 
-@contextlib.contextmanager
-def _running() -> Iterator[None]:
-    """Send whatever libraries print to stderr: stdout is for results."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    except KeyboardInterrupt as interrupt:
-        raise _Stopped(str(interrupt) or "interrupted") from interrupt
-
-
-def _print_result(result: RunResult | SweepResult, *, as_json: bool) -> None:
+def _print_result(result: RunResult | SweepResult, *, as_json: bool, quiet: bool) -> None:
     if as_json:
+        if not quiet:
+            typer.echo(result.summary(), err=True)
         typer.echo(json.dumps(result.to_dict(), sort_keys=True))
     else:
         typer.echo(result.summary())
@@ -228,7 +219,7 @@ def _report(error: BaseException) -> int:
     """Print one clear message; the exit code comes back."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
-    if isinstance(error, _Stopped | KeyboardInterrupt):
+    if isinstance(error, Stopped | KeyboardInterrupt):
         print(str(error) or "interrupted", file=sys.stderr)
         return 130
     if isinstance(error, NnrayError):
@@ -242,7 +233,3 @@ def _report(error: BaseException) -> int:
         file=sys.stderr,
     )
     return 1
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,43 @@
+"""What the verbs of the command line share: their options, and how they run and end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+File = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PATH=VALUE]...", help="Fields to set, such as optimizer.lr=3e-3."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Root = Annotated[Path, typer.Option("--dir", help="The folder of the runs' folders.")]
+Once = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Name the run; given again, go on with it.", show_default=False),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="The head's dashboard, such as http://HEAD:8265.", show_default=False),
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="The last line of stdout is one JSON object.")]
+
+
+class Stopped(Exception):
+    """An interrupt on its way through typer, which would swallow what it says."""
+
+
+@contextlib.contextmanager
+def running(*, redirect: bool = True) -> Iterator[None]:
+    """Send whatever libraries print to stderr: stdout is for results."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if redirect else contextlib.nullcontext():
+            yield
+    except KeyboardInterrupt as interrupt:
+        raise Stopped(str(interrupt) or "interrupted") from interrupt
