@@ -6,6 +6,8 @@
 BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
+# ray up's schema, KubeRay's and Kubernetes', compose's and Hadolint, ShellCheck.
+CLUSTER_CHECKS := ray_up.py kubernetes.py images.py scripts.py
 
 help: ## print this
 	@echo "make TARGET [ARGS=...]      each sets up .venv first where that is needed"
@@ -18,11 +20,12 @@ demo: $(READY) ## the main job: tune a network on digits, every trial and model 
 test: $(READY) ## run every test
 	@$(BIN)/pytest $(ARGS)
 
-check: $(READY) ## format, lint, types, layers and docs in one
+check: $(READY) ## format, lint, types, layers, cluster files and docs in one
 	@echo "== format"; $(BIN)/ruff format --check .
 	@echo "== lint"; $(BIN)/ruff check .
 	@echo "== types"; $(BIN)/mypy
 	@echo "== layers"; $(BIN)/pytest -q tests/test_layers.py
+	@echo "== cluster"; $(BIN)/pytest -q --durations=0 --durations-min=60 $(addprefix tests/cluster/test_,$(CLUSTER_CHECKS))
 	@echo "== docs"; NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY) ## measure speed; each script prints its ratio to a baseline of the same run
