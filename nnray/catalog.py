@@ -16,6 +16,8 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "cifar10": "nnray.data.cifar:cifar10",
         "image_folder": "nnray.data.folder:image_folder",
         "npz": "nnray.data.npz:npz",
+        "parquet": "nnray.data.stream_parquet:parquet",
+        "csv": "nnray.data.stream_csv:csv",
     },
     "augmentation": {
         "crop": "nnray.data.augment:crop",

@@ -78,6 +78,8 @@ class DataConfig(Component):
         limit: Use only so many training examples, stratified.
         normalize: Subtract the training data's mean and divide by its standard deviation.
         augment: Changes made to training batches, in order.
+        stream: Read the data anew each epoch instead of holding them in memory; for data sets that can.
+        buffer_mib: Memory that a stream is shuffled in, by all workers together; it decides the order.
     """
 
     root: Text | None = None
@@ -85,6 +87,8 @@ class DataConfig(Component):
     limit: PositiveInt | None = None
     normalize: bool = True
     augment: list[Annotated[Component, Kind("augmentation")]] = Field(default_factory=list)
+    stream: bool = False
+    buffer_mib: PositiveInt = 128
 
 
 class EarlyStopping(Section):

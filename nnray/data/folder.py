@@ -16,6 +16,9 @@ from nnray.data.image import MODES, SUFFIXES, UNREADABLE, decode, pair
 from nnray.data.root import existing_root
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.data.stratify import split_off
+from nnray.data.stream import Streams
+from nnray.data.stream_files import locate
+from nnray.data.stream_images import image_streams
 from nnray.errors import DataError
 from nnray.fields import NonNegative, NonNegativeInt, PositiveInt
 from nnray.seeding import derive
@@ -27,16 +30,18 @@ Labelled = list[tuple[Path, int]]
 def image_folder(
     *,
     root: str | None = None,
+    stream: bool = False,
     folder: str = "",
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None,
     color: Literal["rgb", "gray"] = "rgb",
     test: NonNegative = 0.2,
     split_seed: NonNegativeInt = 0,
-) -> DataSplits:
+) -> DataSplits | Streams:
     """Images in ``CLASS/*`` or ``{train,val,test}/CLASS/*``.
 
     Args:
-        root: The folder; None means ``$NNRAY_DATA``, else the user's cache folder.
+        root: The folder; None means ``$NNRAY_DATA``, else the user's cache folder; a URI where it streams.
+        stream: Whether to read images while training, rather than all at the start.
         folder: Its path below the root.
         size: Scale images to so many pixels, a side or [height, width]; None: they are of one size.
         color: rgb or gray; images of another kind are converted, transparency is dropped.
@@ -44,6 +49,9 @@ def image_folder(
             not used if there are folders ``train`` and ``test``.
         split_seed: Which of them; its own, so that experiments of any seed test on the same images.
     """
+    if stream:
+        place = locate(root, name="image_folder", below=folder)
+        return image_streams(place, size=pair(size), mode=MODES[color], hold_back=test, split_seed=split_seed)
     base = existing_root(root, name="image_folder") / folder
     split = (base / "train").is_dir()
     classes = _class_names(base / "train" if split else base)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from nnray.data.check import as_splits
-from nnray.data.splits import DataSplits
+from nnray.data.splits import DataSplits, Examples
 from nnray.data.statistics import digest, moments
 from nnray.data.stratify import limited, split_off
 from nnray.seeding import derive
@@ -38,6 +38,7 @@ def prepare(
     """
     splits = as_splits(result, name=name)
     train, val = splits.train, splits.val
+    assert isinstance(train, Examples) and (val is None or isinstance(val, Examples))
     if val is None:
         held, rest = split_off(
             train.targets, amount=validation, seed=derive(seed, "validation"), key="data.validation"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from nnray.data.stream import Streamed
+
 
 @dataclass(frozen=True, slots=True)
 class Examples:
@@ -27,6 +29,10 @@ class Examples:
     def take(self, index: Tensor) -> Examples:
         """The examples at ``index``, in that order."""
         return Examples(self.inputs[index], self.targets[index])
+
+
+Split = Examples | Streamed
+"""In memory, or read anew each epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class DataSplits:
         info: Read off ``train``.
     """
 
-    train: Examples
-    val: Examples | None
-    test: Callable[[], Examples] | None
+    train: Split
+    val: Split | None
+    test: Callable[[], Split] | None
     info: DataInfo

@@ -20,7 +20,7 @@ from nnray.errors import suggestion
 from nnray.registry.annotations import read_annotation, read_constant
 from nnray.registry.source import STEPS, Module, Unreadable, define
 
-RUNTIME = frozenset({"num_steps", "steps_per_epoch", "seed", "root", "space", "trials"})
+RUNTIME = frozenset({"num_steps", "steps_per_epoch", "seed", "root", "stream", "space", "trials"})
 """Keyword-only arguments that nnray gives at run time, where the plug-in has them."""
 
 

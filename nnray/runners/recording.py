@@ -14,6 +14,7 @@ from torch import nn
 from nnray.clock import now_ms
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
+from nnray.data.stream_memory import first
 from nnray.errors import NnrayError
 from nnray.runners.folder import RunFolder
 from nnray.runners.training import EpochRecord, test
@@ -130,7 +131,7 @@ def waiting(tracker: Tracker, unsent: int) -> str:
 
 def input_example(splits: DataSplits) -> NDArray[np.float32]:
     """Two training inputs as a model takes them: pixels from 0 to 1."""
-    inputs = splits.train.inputs[:2]
+    inputs = first(splits.train, 2).inputs
     scaled = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
     return scaled.numpy()
 

@@ -18,10 +18,11 @@ from nnray.data.prepare import prepare
 from nnray.data.splits import DataSplits, Examples
 from nnray.errors import DataError
 from tests.unit.data.files import write_cifar, write_idx, write_images, write_npz
+from tests.unit.data.streams import SHAPE, write_csv, write_parquet
 
 DATASETS = sorted(CATALOG["dataset"])
 PUBLISHED = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
-KWARGS: dict[str, dict[str, Any]] = {"npz": {"file": "a.npz"}}
+KWARGS: dict[str, dict[str, Any]] = {"npz": {"file": "a.npz"}, "parquet": {"shape": SHAPE}}
 
 
 def function(name: str) -> Any:
@@ -46,6 +47,10 @@ def files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_images(folder, counts={"a": 20, "b": 12, "c": 9})
     elif name == "npz":
         write_npz(folder / "a.npz", parts=("",), count=40)
+    elif name == "parquet":
+        write_parquet(folder, count=60)
+    elif name == "csv":
+        write_csv(folder, count=60)
     else:
         assert name == "digits", f"write small files for {name}"
     return folder

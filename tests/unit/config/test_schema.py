@@ -47,7 +47,17 @@ def test_every_plug_in_is_there_with_its_keys_bounds_and_help() -> None:
 def test_a_data_set_has_its_own_keys_and_those_of_the_section() -> None:
     properties = alternatives("data")["tiny"]["properties"]
     assert properties["limit"]["description"] == "Use only so many training examples, stratified."
-    assert {"name", "classes", "root", "validation", "limit", "normalize", "augment"} == set(properties)
+    assert set(properties) == {
+        "name",
+        "classes",
+        "root",
+        "validation",
+        "limit",
+        "normalize",
+        "augment",
+        "stream",
+        "buffer_mib",
+    }
 
 
 def test_the_short_form_is_offered_where_no_key_is_required() -> None:
