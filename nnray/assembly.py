@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from nnray.config import Experiment
+from nnray.config import Experiment, ParallelConfig
 from nnray.data.batches import Batches
 from nnray.data.prepare import prepare
 from nnray.data.splits import DataInfo, DataSplits, Examples
@@ -19,9 +22,11 @@ from nnray.models.preprocess import preprocess
 from nnray.registry import build
 from nnray.seeding import torch_seeded
 from nnray.tasks.task import Task
+from nnray.training.batch_norm import synced
 from nnray.training.device import find_device
 from nnray.training.early_stopping import BestEpoch
-from nnray.training.ranks import ALONE, Ranks
+from nnray.training.ranks import ALONE, Ranks, in_step
+from nnray.training.replicas import own_device, replicate
 from nnray.training.startup import spare_compiler_import, unwrap_step
 from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep
@@ -54,8 +59,11 @@ class Assembly:
     ranks: Ranks = ALONE
 
     def evaluate(self, state: TrainState) -> MetricSums:
-        """Measure a state on the validation split."""
-        return evaluate(state.evaluated, self.val.epoch(0), self.task, precision=self.step_fn.precision)
+        """Measure a state on the validation split, or on this rank's part of it."""
+        batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = self.val.epoch(0)
+        if state.is_sharded:
+            batches = in_step(batches, self.ranks)
+        return evaluate(state.evaluated, batches, self.task, precision=self.step_fn.precision)
 
 
 def load_data(experiment: Experiment) -> DataSplits:
@@ -110,15 +118,19 @@ def _check_outputs(name: str, model: nn.Module, info: DataInfo) -> None:
         raise UserCodeError(name, problem)
 
 
-def evaluation_batches(experiment: Experiment, examples: Examples, *, device: torch.device) -> Batches:
-    """Batches of ``examples`` in order, for measuring."""
+def evaluation_batches(
+    experiment: Experiment, examples: Examples, *, device: torch.device, ranks: Ranks = ALONE
+) -> Batches:
+    """Batches of ``examples`` in order, for measuring; of several ranks, each gets its part of every one."""
     return Batches(
         examples,
-        batch_size=experiment.training.eval_batch_size,
+        batch_size=experiment.training.eval_batch_size * ranks.size,
         seed=experiment.seed,
         shuffle=False,
         device=device,
         channels_last=experiment.training.channels_last,
+        rank=ranks.rank,
+        num_ranks=ranks.size,
     )
 
 
@@ -132,25 +144,45 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
     """
     splits = splits or load_data(experiment)
     assert splits.val is not None
-    device = find_device(experiment.training.device)
+    device = own_device(find_device(experiment.training.device), ranks)
     task = build_task(experiment, splits.info)
-    train = _training_batches(experiment, splits, device=device)
+    train = _training_batches(experiment, splits, device=device, ranks=ranks)
     model = build_model(experiment, splits.info).to(device)
-    state = _train_state(experiment, model, train.num_batches, device=device)
-    val = evaluation_batches(experiment, splits.val, device=device)
+    state = _train_state(experiment, model, train.num_batches, device=device, ranks=ranks)
+    if ranks.size > 1 and not state.is_sharded:
+        state.replica = replicate(state.model, ranks, device=device, input_shape=splits.info.input_shape)
+    val = evaluation_batches(experiment, splits.val, device=device, ranks=ranks)
     step_fn = _step(experiment, device=device)
     return Assembly(experiment, splits, task, state, train, val, step_fn, device, ranks)
 
 
-def _training_batches(experiment: Experiment, splits: DataSplits, *, device: torch.device) -> Batches:
+def _parallel(experiment: Experiment) -> ParallelConfig:
+    return experiment.parallel or ParallelConfig()
+
+
+def _is_sharded(experiment: Experiment, ranks: Ranks) -> bool:
+    return ranks.size > 1 and _parallel(experiment).strategy == "fsdp"
+
+
+def global_batch_size(experiment: Experiment, ranks: Ranks) -> int:
+    """Examples that an update is made of, over all ranks."""
+    per_worker = _parallel(experiment).batch == "per_worker"
+    return experiment.training.batch_size * (ranks.size if per_worker else 1)
+
+
+def _training_batches(
+    experiment: Experiment, splits: DataSplits, *, device: torch.device, ranks: Ranks
+) -> Batches:
     return Batches(
         splits.train,
-        batch_size=experiment.training.batch_size,
+        batch_size=global_batch_size(experiment, ranks),
         seed=experiment.seed,
         shuffle=True,
         augment=[build("augmentation", component, splits.info) for component in experiment.data.augment],
         device=device,
         channels_last=experiment.training.channels_last,
+        rank=ranks.rank,
+        num_ranks=ranks.size,
     )
 
 
@@ -166,21 +198,51 @@ def _step(experiment: Experiment, *, device: torch.device) -> GradientStep:
 
 
 def _train_state(
-    experiment: Experiment, model: nn.Module, steps_per_epoch: int, *, device: torch.device
+    experiment: Experiment, model: nn.Module, steps_per_epoch: int, *, device: torch.device, ranks: Ranks
 ) -> TrainState:
     training = experiment.training
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    model, average = _spread(experiment, model, device=device, ranks=ranks)
     optimizer = _optimizer(experiment, model)
+    for group in optimizer.param_groups:
+        group["lr"] *= _lr_factor(experiment, ranks)
     num_steps = training.epochs * steps_per_epoch
     schedule = build(
         "schedule", experiment.schedule, optimizer, num_steps=num_steps, steps_per_epoch=steps_per_epoch
     )
-    average = None if training.ema_decay is None else moving_average(model, training.ema_decay)
     scaler = torch.amp.GradScaler(device.type) if training.precision == "fp16" else None
     if training.compile:
         model.compile()
-    return TrainState(model, optimizer, schedule, average, scaler, _best_epoch(experiment))
+    best, is_sharded = _best_epoch(experiment), _is_sharded(experiment, ranks)
+    return TrainState(model, optimizer, schedule, average, scaler, best, ranks=ranks, is_sharded=is_sharded)
+
+
+def _spread(
+    experiment: Experiment, model: nn.Module, *, device: torch.device, ranks: Ranks
+) -> tuple[nn.Module, AveragedModel | None]:
+    """The model as this rank holds it, and the moving average of its weights where there is one."""
+    parallel, decay = _parallel(experiment), experiment.training.ema_decay
+    if parallel.sync_batch_norm and ranks.size > 1:
+        model = synced(model, ranks)
+    average = None if decay is None else moving_average(model, decay)
+    if _is_sharded(experiment, ranks):
+        from nnray.training.sharding import shard  # takes a second to import
+
+        shard(model, ranks, device=device)
+        if average is not None:
+            shard(average.module, ranks, device=device)
+    return model, average
+
+
+def _lr_factor(experiment: Experiment, ranks: Ranks) -> float:
+    """What batches that grow with the number of ranks make of the rate.
+
+    Source:
+        Goyal et al. 2017 (linear); Krizhevsky 2014 (the root).
+    """
+    scaling = _parallel(experiment).lr_scaling
+    return {"none": 1.0, "linear": float(ranks.size), "sqrt": math.sqrt(ranks.size)}[scaling]
 
 
 def _optimizer(experiment: Experiment, model: nn.Module) -> Any:

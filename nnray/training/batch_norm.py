@@ -8,14 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnray.training.ranks import Ranks
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks; the gradient of a rank's summand is the sum of all ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return ranks.sum(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.ranks.sum(gradient), None
 
 
 class SyncedBatchNorm(_BatchNorm):
@@ -59,7 +72,7 @@ class SyncedBatchNorm(_BatchNorm):
         return normal.to(input.dtype)
 
     def _summed(self, values: Tensor) -> Tensor:
-        total: Tensor = all_reduce(values.contiguous(), group=self.ranks.group)  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(values, self.ranks)
         return total
 
     def _by_running(self, x: Tensor) -> Tensor:

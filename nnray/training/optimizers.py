@@ -87,7 +87,7 @@ def adam(
         eps=eps,
         weight_decay=weight_decay,
         amsgrad=amsgrad,
-        fused=_fused(groups),
+        fused=_fused(groups, of_parts=True),
     )
 
 
@@ -120,7 +120,7 @@ def adamw(
         eps=eps,
         weight_decay=weight_decay,
         amsgrad=amsgrad,
-        fused=_fused(groups),
+        fused=_fused(groups, of_parts=True),
     )
 
 
@@ -261,8 +261,10 @@ def _on(groups: list[dict[str, Any]], *devices: str) -> bool:
     return all(p.device.type in devices and p.is_floating_point() for p in every)
 
 
-def _fused(groups: list[dict[str, Any]]) -> bool | None:
-    return _on(groups, "cpu", "cuda") or None
+def _fused(groups: list[dict[str, Any]], *, of_parts: bool = False) -> bool | None:
+    """Whether the fused kernel can be used; of parameters cut among ranks, where torch has it."""
+    is_cut = any(hasattr(p, "device_mesh") for group in groups for p in group["params"])
+    return (_on(groups, "cpu", "cuda") and (of_parts or not is_cut)) or None
 
 
 def _pair(betas: Iterable[float]) -> tuple[float, float]:

@@ -93,6 +93,18 @@ class Ranks:
         """
         self.lowest(0)
 
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all ranks.
+
+        Raises:
+            ClusterError: A rank is lost or hangs.
+        """
+        total = values.clone(memory_format=torch.contiguous_format)
+        if self.size > 1:
+            with self.watched():
+                dist.all_reduce(total, group=self.group)
+        return total
+
     def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
         """Set tensors to what they are on rank 0.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,13 +43,17 @@ def replicate(
     Source:
         Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", 2020.
     """
+    # The option's name, which torch has changed.
+    names = signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    options: dict[str, Any] = {name: False}
     return DistributedDataParallel(
         model,
         device_ids=[device] if device.type == "cuda" else None,
         process_group=ranks.group,
-        broadcast_buffers=False,
         find_unused_parameters=_has_unused(model, torch.zeros(2, *input_shape, device=device)),
         gradient_as_bucket_view=True,
+        **options,
     )
 
 

@@ -20,6 +20,9 @@ from nnray.training.ranks import ALONE, Ranks
 _DECIDE_MOMENTS = ("amsgrad", "centered", "momentum")
 """Options of torch's optimizers that decide which tensors are kept for a parameter."""
 
+_KERNELS = ("fused", "foreach")
+"""Options that decide how a step is computed, and nothing of what it is."""
+
 
 class Stateful(Protocol):
     """Anything that can be saved and brought back."""
@@ -122,6 +125,7 @@ class TrainState:
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go back to where ``saved`` was taken, by whatever number of ranks; each rank calls this."""
+        saved = {**saved, "optimizer": _with_kernels_of(self.optimizer, saved["optimizer"])}
         for name, part in self._parts().items():
             part.load_state_dict(self._cut(name, saved[name], part) if self.is_sharded else saved[name])
         self.epoch, self.step = saved["epoch"], saved["step"]
@@ -158,6 +162,17 @@ class TrainState:
         if "steps" in schedule:
             schedule["steps"] = steps
         self.load_state_dict({**own, **saved, "optimizer": optimizer, "schedule": schedule})
+
+
+def _with_kernels_of(optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved state with this one's kernels: the number of ranks decides which can be used."""
+    if "param_groups" not in saved:
+        return saved
+    groups = [
+        {**group, **{name: own[name] for name in _KERNELS if name in own}}
+        for group, own in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    return {**saved, "param_groups": groups}
 
 
 def _same_moments(groups: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
