@@ -83,7 +83,7 @@ class Cluster:
             busy: they wait for work, so that what comes first finds them ready.
 
     Raises:
-        ClusterError: This machine has fewer cores than are needed.
+        ClusterError: This machine has fewer cores or GPUs than are needed.
     """
 
     def __init__(self, needs: Resources, *, advice: str, preload: Sequence[str] = ()) -> None:
@@ -94,10 +94,10 @@ class Cluster:
         self._folder: Path | None = None
         self._is_ours = False
         self._thread = threading.Thread(target=self._run, name="nnray-ray", daemon=True)
-        if self._address is None and not _is_connected() and needs.cpus > available_cores():
-            raise ClusterError(
-                too_much(needs, Resources(available_cores()), where="this machine", advice=advice)
-            )
+        if self._address is None and not _is_connected():
+            has = Resources(available_cores(), _gpus() if needs.gpus else 0)
+            if not needs.fits(has):
+                raise ClusterError(too_much(needs, has, where="this machine", advice=advice))
 
     def __enter__(self) -> Self:
         import ray  # noqa: F401 (not in the thread: other imports go on meanwhile)
@@ -200,6 +200,19 @@ def too_much(asked: Resources, has: Resources, *, where: str, advice: str) -> st
 
 def _counted(number: float, what: str) -> str:
     return f"{number:g} {what}{'' if number == 1 else 's'}"
+
+
+def _gpus() -> int:
+    """The GPUs of this machine, as Ray will find them once it has started."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    kind = get_accelerator_manager_for_resource("GPU")
+    assert kind is not None
+    visible, there = (
+        kind.get_current_process_visible_accelerator_ids(),
+        kind.get_current_node_num_accelerators(),
+    )
+    return there if visible is None else min(there, len(visible))
 
 
 def _address() -> str | None:

@@ -11,8 +11,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from nnray.runners.cluster import Resources
-from nnray.runners.sweep.engine import _Judge, _placement, _Proposals, _why
+from nnray.runners.sweep.engine import _Judge, _Proposals, _why
 from nnray.runners.sweep.trial import Failure, Resting
 from tests.unit.sweep.bench import Bench, epoch_of, make_experiment
 
@@ -26,7 +25,7 @@ class Tune:
         self.bench = bench
         self.models: list[int] = []
         self.proposals = _Proposals(bench.conductor, concurrency)
-        self.judge = _Judge(bench.conductor, lambda number, wait: self.models.append(number))
+        self.judge = _Judge(bench.conductor, lambda number, wait: self.models.append(number), inherits=False)
         self.trials: dict[str, Any] = {}
 
     def suggest(self, name: str) -> Any:
@@ -130,6 +129,10 @@ def test_a_worker_is_not_held_back_for_ever(
         ),
         ("The actor died unexpectedly before finishing this task.\n\tclass_name: T", "WorkerDied: "),
         ("something\nelse\n", "WorkerLost: else"),
+        (
+            "The actor died because of an error raised in its creation task, ray::T()\nValueError: no",
+            "WorkerLost: ValueError: no",
+        ),
         ("", "WorkerLost: Ray does not say why"),
     ],
 )
@@ -138,8 +141,3 @@ def test_why_a_worker_was_lost_is_said_in_one_line(tmp_path: Path, text: str, re
     said = _why(SimpleNamespace(error_file=str(tmp_path / "error.txt")))  # type: ignore[arg-type]
     assert said.startswith(reason)
     assert "\n" not in said
-
-
-def test_a_trial_takes_what_it_asks_for_and_no_gpu_of_zero() -> None:
-    assert _placement(Resources(2.0, 0.5)).bundles == [{"CPU": 2.0, "GPU": 0.5}]
-    assert _placement(Resources(1.0)).bundles == [{"CPU": 1.0}]

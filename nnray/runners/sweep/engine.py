@@ -31,9 +31,11 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
-from nnray.runners.cluster import Resources
 from nnray.runners.memory_limit import memory_limit, oom_kills
 from nnray.runners.sweep.conductor import Conductor, Fate
+from nnray.runners.sweep.demand import Demand
+from nnray.runners.sweep.gang import Gang
+from nnray.runners.sweep.members import form_gang
 from nnray.runners.sweep.trial import Epoch, Failure, Resting, Trainer, Weights, Worker, WorkerSpec
 
 _ENVIRONMENT = {
@@ -76,7 +78,7 @@ class Engine:
     conductor: Conductor
     spec: WorkerSpec
     make_trainer: Callable[[WorkerSpec], Trainer]
-    each: Resources
+    each: Demand
     concurrency: int
     on_model: OnModel
     on_step: Callable[[], str | None]
@@ -97,7 +99,7 @@ class Engine:
                 search_alg=ConcurrencyLimiter(proposals, self.concurrency),
                 scheduler=_Judge(self.conductor, self.on_model, inherits=self.inherits),
                 callbacks=[_Watch(self.conductor, self.on_step), _Mute()],
-                resources_per_trial=_placement(self.each),
+                resources_per_trial=tune.PlacementGroupFactory(self.each.bundles()),
                 reuse_actors=True,
                 raise_on_failed_trial=False,
                 storage_path=str(scratch),
@@ -107,12 +109,13 @@ class Engine:
 
 
 class _TrialActor(tune.Trainable):
-    """A worker in a process of its own."""
+    """A worker in a process of its own, or the first rank of a gang."""
 
     def setup(  # type: ignore[override]
         self, config: dict[str, Any], spec: WorkerSpec, make_trainer: Callable[[WorkerSpec], Trainer]
     ) -> None:
-        self._worker = Worker(spec, make_trainer)
+        alone = spec.ranks == 1
+        self._worker = Worker(spec, make_trainer) if alone else form_gang(spec, make_trainer)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -130,6 +133,10 @@ class _TrialActor(tune.Trainable):
 
     def rest(self) -> None:
         self._worker.rest()
+
+    def cleanup(self) -> None:
+        if isinstance(self._worker, Gang):
+            self._worker.close()
 
     def _begin(self, config: Mapping[str, Any]) -> None:
         self._worker.begin(_number(config), json.loads(config["params"]))
@@ -205,16 +212,22 @@ class _Judge(FIFOScheduler):
         return chosen
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        reason = _out_of_memory() if self._has_kernel_killed() else _why(trial)
+        self._conductor.fail(_number(trial.config), reason)
+
+    def _has_kernel_killed(self) -> bool:
+        """Whether it has ended a process for lack of memory since it was last asked."""
         kills, before = oom_kills(), self._oom_kills
         self._oom_kills = kills
-        self._conductor.fail(_number(trial.config), _out_of_memory() if kills > before else _why(trial))
+        return kills > before
 
     def _judge(self, number: int, outcome: Epoch | Failure | Resting) -> Fate:
         match outcome:
             case Epoch():
                 return self._conductor.report(number, outcome)
             case Failure():
-                self._conductor.fail(number, outcome.reason)
+                is_oom = outcome.is_death and self._has_kernel_killed()
+                self._conductor.fail(number, _out_of_memory() if is_oom else outcome.reason)
                 return Fate.END
             case Resting():
                 return Fate.GO_ON
@@ -281,18 +294,14 @@ def _number(config: Mapping[str, Any]) -> int:
     return int(config["trial"])
 
 
-def _placement(each: Resources) -> tune.PlacementGroupFactory:
-    bundle = {"CPU": each.cpus, "GPU": each.gpus}
-    return tune.PlacementGroupFactory([{name: amount for name, amount in bundle.items() if amount}])
-
-
 def _why(trial: TuneTrial) -> str:
     """Why Tune lost a trial, in one line; Tune itself keeps no more than the text of the error."""
     path = Path(trial.error_file) if trial.error_file else None
     text = path.read_text() if path is not None and path.exists() else ""
     if "OutOfMemory" in text or "low on memory" in text:
         return "OutOfMemory: its worker was ended because the machine was running out of memory"
-    if "actor died" in text.lower() or "ActorDied" in text:
+    is_unmade = "error raised in its creation task" in text
+    if not is_unmade and ("actor died" in text.lower() or "ActorDied" in text):
         return "WorkerDied: its process ended unexpectedly: it was killed, crashed, or ran out of memory"
     lines = [line for line in text.splitlines() if line.strip()]
     return f"WorkerLost: {lines[-1] if lines else 'Ray does not say why'}"[:500]

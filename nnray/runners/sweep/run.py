@@ -13,12 +13,13 @@ import torch
 from nnray.assembly import load_data
 from nnray.config import Experiment, flatten, with_overrides
 from nnray.errors import CheckpointError
-from nnray.runners.cluster import Cluster, Resources
+from nnray.runners.cluster import Cluster
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import PATIENCE_S, input_example, marked, record_inputs, settle
 from nnray.runners.sweep.budget import Budget, num_trials
 from nnray.runners.sweep.clone import clone
 from nnray.runners.sweep.conductor import Conductor
+from nnray.runners.sweep.demand import Demand, nodes
 from nnray.runners.sweep.engine import Engine, Stopped
 from nnray.runners.sweep.goal import Goal
 from nnray.runners.sweep.interrupts import Interrupts
@@ -74,7 +75,7 @@ class Sweep:
         tracker: Tracker,
         cluster: Cluster,
         *,
-        each: Resources,
+        each: Demand,
         interrupts: Interrupts,
         quiet: bool,
     ) -> None:
@@ -89,7 +90,8 @@ class Sweep:
         """Go through all stages."""
         prepare_process(self._experiment)
         self._splits = load_data(self._experiment)
-        room = self._each.how_often(self._cluster.resources())
+        self._cluster.resources()
+        room = self._each.room(nodes(), trials=self._config.concurrency or 1)
         self._start_run()
         with marked(self._folder, self._tracker, run=self._run):
             tools = self._tools()
@@ -208,8 +210,9 @@ class Sweep:
         return WorkerSpec(
             experiment,
             self._folder.path,
-            threads=max(1, int(self._each.cpus)),
+            threads=max(1, int(self._each.worker.cpus)),
             measures=_MEASURED & set(self._goal.needed),
+            ranks=self._each.workers,
             search=tuple(sys.path),
         )
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nnray.config import Experiment, SweepConfig
+from nnray.config import Experiment, ParallelConfig, SweepConfig
 from nnray.errors import ConfigError, Problem
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.folder import RunFolder
+from nnray.runners.sweep.demand import Demand
 from nnray.runners.sweep.interrupts import interrupts
 
 if TYPE_CHECKING:
     from nnray.runners.sweep.result import SweepResult
     from nnray.tracking import Tracker
 
+_FIXED = frozenset(
+    f"parallel.{name}"
+    for name in ("workers", "min_workers", "cpus_per_worker", "gpus_per_worker", "timeout_s")
+)
+"""Fields of ``parallel`` that decide which processes there are; a trial takes them as they are."""
 _PRELOAD = ("ray.tune", "nnray.runners.sweep.trainer")
 
 
@@ -38,9 +45,8 @@ def sweep(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, quiet:
     config = experiment.sweep
     assert config is not None
     with folder.held(), folder.discarded_unless_begun():
-        each = resources(experiment)
-        needs = each.times(config.concurrency or 1)
-        cluster = Cluster(needs, advice=_advice(config), preload=_PRELOAD)
+        each = demand(experiment)
+        cluster = Cluster(each.total.times(config.concurrency or 1), advice=each.advice, preload=_PRELOAD)
         with interrupts(folder.name) as told, cluster:
             from nnray.runners.sweep.run import Sweep
 
@@ -48,20 +54,60 @@ def sweep(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, quiet:
             return stages.result()
 
 
-def resources(experiment: Experiment) -> Resources:
+def demand(experiment: Experiment) -> Demand:
     """What a trial takes.
 
     Raises:
-        ConfigError: Trials train on a GPU and ask for none.
+        ConfigError: It is said twice, or in a way that no trial can have it.
     """
-    config = experiment.sweep
+    problems = list(_problems(experiment))
+    if problems:
+        raise ConfigError("experiment", problems)
+    config, parallel = experiment.sweep, experiment.parallel
     assert config is not None
-    if experiment.training.device.startswith("cuda") and not config.gpus_per_trial:
-        message = f"0 with training.device {experiment.training.device}: say how much of a GPU a trial takes"
-        raise ConfigError("experiment", [Problem("sweep.gpus_per_trial", message)])
-    return Resources(config.cpus_per_trial, config.gpus_per_trial)
+    if parallel is None:
+        worker = Resources(config.cpus_per_trial, config.gpus_per_trial)
+        return Demand(worker, 1, _advice(config, "sweep.cpus_per_trial, sweep.gpus_per_trial"))
+    worker = Resources(parallel.cpus_per_worker, parallel.gpus_per_worker)
+    asked = "parallel.workers, parallel.cpus_per_worker, parallel.gpus_per_worker"
+    return Demand(worker, parallel.workers, _advice(config, asked))
 
 
-def _advice(config: SweepConfig) -> str:
-    asked = "sweep.cpus_per_trial, sweep.gpus_per_trial"
+def _advice(config: SweepConfig, asked: str) -> str:
     return f"lower {asked} or sweep.concurrency" if config.concurrency else f"lower {asked}"
+
+
+def _problems(experiment: Experiment) -> Iterator[Problem]:
+    config, parallel = experiment.sweep, experiment.parallel
+    assert config is not None
+    path = "sweep.gpus_per_trial" if parallel is None else "parallel.gpus_per_worker"
+    gpus = config.gpus_per_trial if parallel is None else parallel.gpus_per_worker
+    if experiment.training.device.startswith("cuda") and not gpus:
+        who = "trial" if parallel is None else "worker"
+        message = f"0 with training.device {experiment.training.device}: say how much of a GPU a {who} takes"
+        yield Problem(path, message)
+    for path in sorted(_FIXED & config.space.keys()):
+        message = "can't be searched, for all trials of a sweep have the same workers: begin a sweep for each"
+        yield Problem(f"sweep.space.{path}", message)
+    if parallel is not None:
+        yield from _parallel_problems(config, parallel)
+
+
+def _parallel_problems(config: SweepConfig, parallel: ParallelConfig) -> Iterator[Problem]:
+    """What a sweep's trials can't do that a training can."""
+    for what, new in (("cpus_per_trial", "cpus_per_worker"), ("gpus_per_trial", "gpus_per_worker")):
+        value = getattr(config, what)
+        if value != SweepConfig.model_fields[what].default:
+            message = (
+                f"{value:g} beside a parallel section: say parallel.{new} instead, which each worker takes"
+            )
+            yield Problem(f"sweep.{what}", message)
+    if parallel.min_workers not in (None, parallel.workers):
+        message = f"{parallel.min_workers} in a sweep, whose trials keep all workers or fail: leave it out"
+        yield Problem("parallel.min_workers", message)
+    if config.champion == "retrain" and parallel.batch == "per_worker":
+        message = (
+            "'retrain' with parallel.batch per_worker: one process would train it on smaller batches; say "
+            "take, then `nnray train` best.yaml"
+        )
+        yield Problem("sweep.champion", message)

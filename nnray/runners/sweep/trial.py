@@ -14,10 +14,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from nnray.config import Experiment, flatten, with_overrides
 from nnray.durable import write_bytes
+from nnray.errors import ClusterError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,13 @@ class Failure:
 
     Args:
         reason: In words, with the kind of error.
+        is_echo: A collective broke off: what went wrong is to be found at another rank.
+        is_death: A process is lost with it.
     """
 
     reason: str
+    is_echo: bool = False
+    is_death: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ class WorkerSpec:
         folder: Of the sweep's run.
         threads: CPU threads of a worker.
         measures: What is measured of each model beside its metrics, such as ``parameters``.
+        ranks: Processes that train a trial together.
         search: Entries of ``sys.path`` under which user code is found.
         cwd: Folder that relative paths in the experiment start from.
     """
@@ -90,6 +98,7 @@ class WorkerSpec:
     folder: Path
     threads: int
     measures: frozenset[str] = frozenset()
+    ranks: int = 1
     search: Sequence[str] = ()
     cwd: Path = field(default_factory=Path.cwd)
 
@@ -136,20 +145,27 @@ class Worker:
         """Take on a trial; whatever is wrong with it comes out in the next ``step``."""
         self._trial, self._epochs, self._is_over = (number, params), None, False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to do."""
+        return self._is_over
+
+    def prepare(self) -> Failure | None:
+        """Read the trial's data; ``step`` would do it too, but other ranks may be waiting there."""
+        if self._is_over or self._epochs is not None:
+            return None
+        made = self._attempt(self._start)
+        if isinstance(made, Failure):
+            return made
+        self._epochs = made
+        return None
+
     def step(self) -> Outcome:
         """Train one more epoch."""
-        if self._is_over or self._trial is None:
+        if self._is_over:
             return Resting()
-        try:
-            if self._epochs is None:
-                self._epochs = self._start(*self._trial)
-            return next(self._epochs)
-        except StopIteration:
-            return self._fail("ended without an epoch that was its last")
-        except MemoryError:
-            return self._fail("out of memory")
-        except Exception as error:  # noqa: BLE001 (a trial's error must not end the worker)
-            return self._fail(describe(error))
+        failure = self.prepare()
+        return self._attempt(self._next) if failure is None else failure
 
     def rest(self) -> None:
         """Leave the trial where it stands; it will go on, here or elsewhere."""
@@ -172,7 +188,26 @@ class Worker:
         shutil.rmtree(folder / "checkpoints")
         return weights
 
-    def _start(self, number: int, params: Mapping[str, Any]) -> Iterator[Epoch]:
+    def _attempt(self, what: Callable[[], T]) -> T | Failure:
+        """Do something; whatever goes wrong ends the trial, not the worker."""
+        try:
+            return what()
+        except StopIteration:
+            return self._fail("ended without an epoch that was its last")
+        except MemoryError:
+            return self._fail("out of memory")
+        except ClusterError as error:
+            return self._fail(describe(error), is_echo=True)
+        except Exception as error:  # noqa: BLE001 (a trial's error must not end the worker)
+            return self._fail(describe(error))
+
+    def _next(self) -> Epoch:
+        assert self._epochs is not None
+        return next(self._epochs)
+
+    def _start(self) -> Iterator[Epoch]:
+        assert self._trial is not None
+        number, params = self._trial
         if self._trainer is None:
             _set_up_paths(self._spec)
             self._trainer = self._make_trainer(self._spec)
@@ -188,9 +223,9 @@ class Worker:
             self._data = (key, trainer.load(experiment))
         return self._data[1]
 
-    def _fail(self, reason: str) -> Failure:
+    def _fail(self, reason: str, *, is_echo: bool = False) -> Failure:
         self._is_over, self._epochs = True, None
-        return Failure(reason)
+        return Failure(reason, is_echo)
 
 
 def data_key(experiment: Experiment) -> str:

@@ -8,6 +8,7 @@ import stat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray._private.accelerators import get_accelerator_manager_for_resource
 
 from nnray.errors import ClusterError
 from nnray.runners import cluster
@@ -53,6 +54,28 @@ def test_more_cores_than_there_are_is_an_error_before_anything_starts(
     text = str(caught.value)
     assert f"{asked} CPUs are asked for, this machine has {available_cores()} CPU" in text
     assert text.endswith("lower sweep.cpus_per_trial")
+
+
+def test_gpus_that_are_not_there_are_an_error_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_is_connected", lambda: False)
+    monkeypatch.setattr(cluster, "_gpus", lambda: 2)
+    with pytest.raises(
+        ClusterError, match=r"1 CPU and 3 GPUs are asked for, this machine .* and 2 GPUs: less"
+    ):
+        Cluster(Resources(1, 3), advice="less")
+    Cluster(Resources(1, 2), advice="")
+
+
+@pytest.mark.parametrize(
+    ("there", "visible", "count"), [(4, None, 4), (4, ["0", "3"], 2), (0, None, 0), (2, [], 0)]
+)
+def test_gpus_are_counted_as_ray_does(
+    monkeypatch: pytest.MonkeyPatch, there: int, visible: list[str] | None, count: int
+) -> None:
+    kind = get_accelerator_manager_for_resource("GPU")
+    monkeypatch.setattr(kind, "get_current_node_num_accelerators", lambda: there)
+    monkeypatch.setattr(kind, "get_current_process_visible_accelerator_ids", lambda: visible)
+    assert cluster._gpus() == count
 
 
 def test_a_cluster_elsewhere_is_not_measured_by_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
