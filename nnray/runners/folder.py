@@ -75,6 +75,15 @@ class RunFolder:
         write_json(self.path / _RESULT, result)
         self.update(status="finished")
 
+    def reconfigure(self, experiment: Experiment) -> None:
+        """Have a run that has not ended go on in another way, such as with more workers.
+
+        Raises:
+            RunError: Another process is at it.
+        """
+        with self.held():
+            write_bytes(self.path / _CONFIG, dump(experiment).encode())
+
     def reopen(self, experiment: Experiment) -> None:
         """Have a run go on with more than it was begun with, even if it has ended.
 
