@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnray.api import jobs, load, resume, submit, sweep, sync, train
+    from nnray.api import doctor, jobs, load, resume, submit, sweep, sync, train
     from nnray.config import Experiment
     from nnray.data.splits import DataInfo, DataSplits, Examples
     from nnray.errors import (
@@ -48,6 +48,7 @@ __all__ = [
     "SweepResult",
     "TrackingError",
     "UserCodeError",
+    "doctor",
     "jobs",
     "load",
     "resume",
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "nnray.api": ("jobs", "load", "resume", "submit", "sweep", "sync", "train"),
+    "nnray.api": ("doctor", "jobs", "load", "resume", "submit", "sweep", "sync", "train"),
     "nnray.config": ("Experiment",),
     "nnray.data.splits": ("DataInfo", "DataSplits", "Examples"),
     "nnray.errors": (

@@ -10,17 +10,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnray import config, registry
-from nnray.catalog import CATALOG
+from nnray import config
 from nnray.config import Experiment
-from nnray.errors import ConfigError, Interrupted, Problem, RunError, suggestion
+from nnray.errors import Interrupted, RunError
+from nnray.registry.listing import entries as entries
+from nnray.registry.listing import kinds as kinds
 from nnray.runners.store import drain, opened_tracker, prepare_store, say
 
 if TYPE_CHECKING:
+    from nnray.runners.doctor import Finding
     from nnray.runners.folder import RunFolder
     from nnray.runners.results import RunResult
     from nnray.runners.submit import Job, Jobs
@@ -208,49 +209,28 @@ def jobs(address: str | None = None) -> Jobs:
     return Jobs(Head.find(address))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Something that an experiment may name.
+def doctor(
+    *, address: str | None = None, storage: str | None = None, tracking: str | None = None
+) -> list[Finding]:
+    """Look for what would stop a run: versions, GPUs, disk, memory, store; clocks and ports of a cluster.
 
     Args:
-        name: As in the file.
-        summary: In one line.
-        parameters: ``name = default: what it may be. What it does.`` each.
-    """
-
-    name: str
-    summary: str
-    parameters: tuple[str, ...]
-
-
-def kinds() -> tuple[str, ...]:
-    """The kinds of things that an experiment may name, in the plural: ``models``, ..."""
-    return tuple(f"{kind}s" for kind in CATALOG)
-
-
-def entries(kind: str) -> tuple[Entry, ...]:
-    """What there is of a kind, with its parameters; nothing is imported for it.
-
-    Args:
-        kind: Singular or plural, such as ``models``.
+        address: Of a head's dashboard, to examine that cluster; None for this machine, or the cluster
+            that ``$RAY_ADDRESS`` names.
+        storage: A folder or URI that all nodes must be able to write.
+        tracking: The store; None as for a run there.
 
     Raises:
-        ConfigError: There is no such kind.
+        ClusterError: The head can't be reached, or does not let you in.
     """
-    if kind.removesuffix("s") not in CATALOG:
-        raise ConfigError("list", [Problem("", f"no such kind {kind!r}; {suggestion(kind, kinds())}")])
-    singular = kind.removesuffix("s")
-    return tuple(_entry(singular, name) for name in registry.names(singular))
+    if address is None:
+        from nnray.runners.doctor import examine
 
+        return examine(storage=storage, tracking=tracking)
+    from nnray.runners.doctor.remote import examine_remotely
 
-def _entry(kind: str, name: str) -> Entry:
-    parameters = registry.parameters(kind, name).values()
-    return Entry(name, registry.summary(kind, name), tuple(_described(p) for p in parameters))
-
-
-def _described(parameter: registry.Parameter) -> str:
-    default = "" if parameter.required else f" = {registry.shown(parameter.default)}"
-    return f"{parameter.name}{default}: {registry.describe(parameter.type)}. {parameter.help}"
+    given = {"--storage": storage, "--tracking": tracking}
+    return examine_remotely(jobs(address), [f"{name}={value}" for name, value in given.items() if value])
 
 
 def schema() -> dict[str, Any]:

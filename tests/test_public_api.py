@@ -39,6 +39,7 @@ CALLED_BY_OTHERS = {"sample_independent"}
 
 # What users build on: a change here is a change of the version.
 SIGNATURES = {
+    "doctor": "(*, address=None, storage=None, tracking=None)",
     "jobs": "(address=None)",
     "load": "(path, overrides=())",
     "resume": "(run=None, *, root='runs', trials=None, quiet=False)",

@@ -16,7 +16,7 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from nnray import __version__
-from nnray.cli.jobs import jobs, submit
+from nnray.cli.jobs import doctor, jobs, submit
 from nnray.cli.options import File, Json, Once, Overrides, Quiet, Root, Stopped, running
 from nnray.errors import DivergedError, NnrayError
 
@@ -180,6 +180,7 @@ def ui(
 
 
 app.command()(submit)
+app.command()(doctor)
 app.add_typer(jobs, name="jobs")
 
 

@@ -9,10 +9,35 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import Exit
 
-from nnray.cli.options import Address, File, JobId, Json, Overrides, Quiet, running
+from nnray.cli.options import Address, File, JobId, Json, Overrides, Quiet, Root, running
 
 if TYPE_CHECKING:
     from nnray.runners.submit import Job
+
+
+def doctor(
+    *,
+    address: Address = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Folder or URI that all nodes must reach.", show_default=False)
+    ] = None,
+    tracking: Annotated[
+        str | None, typer.Option(help="Tracking store; by default that of a run.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for what would stop a run here, or on a cluster; exits with 1 if something would."""
+    from nnray import api
+
+    with running():
+        found = api.doctor(address=address, storage=storage, tracking=tracking)
+    if as_json:
+        typer.echo(json.dumps([finding.to_dict() for finding in found]))
+    else:
+        typer.echo("\n".join(str(finding) for finding in found))
+    if any(finding.verdict == "problem" for finding in found):
+        raise Exit(1)
+
 
 jobs = typer.Typer(help="Look at the jobs of a Ray cluster.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -104,6 +129,18 @@ def stop(job: JobId, *, address: Address = None, as_json: Json = False) -> None:
     from nnray import api
 
     _print_job(api.jobs(address).stop(job), as_json=as_json)
+
+
+@jobs.command("runs")
+def list_runs(*, root: Root = Path("runs"), as_json: Json = False) -> None:
+    """List the runs of a folder, newest first: running, lost, resumable or ended, whatever Ray says."""
+    from nnray.runners.folder import runs, state
+
+    found = {run.name: state(run.path) for run in runs(root)}
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        typer.echo("\n".join(f"{name}  {where}" for name, where in found.items()) or f"no runs in {root}")
 
 
 def _watch(job: str, *, address: str | None, as_json: bool) -> None:

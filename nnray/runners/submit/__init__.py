@@ -2,6 +2,6 @@
 
 from nnray.runners.submit.head import Head
 from nnray.runners.submit.jobs import Detached, Job, Jobs, Order
-from nnray.runners.submit.order import VERBS, prepare, store_note
+from nnray.runners.submit.order import VERBS, prepare, prepare_doctor, store_note
 
-__all__ = ["VERBS", "Detached", "Head", "Job", "Jobs", "Order", "prepare", "store_note"]
+__all__ = ["VERBS", "Detached", "Head", "Job", "Jobs", "Order", "prepare", "prepare_doctor", "store_note"]

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from nnray.config import Experiment
 from nnray.errors import ClusterError, ConfigError, Problem, suggestion
 from nnray.runners.submit.bundle import pack
 from nnray.runners.submit.jobs import Order
-from nnray.runners.submit.project import gather
+from nnray.runners.submit.project import gather, list_files
 from nnray.tracking.store import sqlite_file
 
 VERBS = ("sweep", "train")
@@ -94,8 +95,35 @@ def find_root(file: Path, project: Path | None) -> Path:
     return root
 
 
+def prepare_doctor(options: Sequence[str]) -> Order:
+    """What has a cluster examined from its head; each time anew.
+
+    Args:
+        options: Of ``nnray doctor``.
+    """
+    package = Path(__file__).parents[2]
+    bundle = pack({f"nnray/{name}": package / name for name in list_files(package)})
+    name = f"doctor-{secrets.token_hex(5)}"
+    words = ["doctor", *options]
+    return Order(
+        id=name,
+        command=shlex.join(words),
+        digest=name,
+        entrypoint=_line(words),
+        package=bundle.name,
+        data=bundle.data,
+        environment={},
+    )
+
+
 def entrypoint(words: Sequence[str], *, experiment: Experiment) -> str:
     """The line for the head's shell, which knows its own home."""
+    runs = PurePosixPath(experiment.tracking.dir)
+    where = "" if runs.is_absolute() else f' tracking.dir="$NNRAY_HOME"/{shlex.quote(str(runs))}'
+    return _line(words) + where
+
+
+def _line(words: Sequence[str]) -> str:
     store = "${MLFLOW_TRACKING_URI:-sqlite:///$NNRAY_HOME/mlflow.db}"
     steps = [
         'export NNRAY_HOME="${NNRAY_HOME:-$HOME/nnray}"',
@@ -103,9 +131,7 @@ def entrypoint(words: Sequence[str], *, experiment: Experiment) -> str:
         f'export MLFLOW_TRACKING_URI="{store}"',
         f"exec python -m nnray.cli {shlex.join(words)}",
     ]
-    runs = PurePosixPath(experiment.tracking.dir)
-    where = "" if runs.is_absolute() else f' tracking.dir="$NNRAY_HOME"/{shlex.quote(str(runs))}'
-    return " && ".join(steps) + where
+    return " && ".join(steps)
 
 
 def read_env(given: Sequence[str]) -> dict[str, str]:

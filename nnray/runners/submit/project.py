@@ -43,7 +43,7 @@ def gather(root: Path, file: Path, *, experiment: Experiment) -> dict[str, Path]
         _add_module(files, top, root, file)
     if "nnray/__init__.py" not in files:
         package = Path(__file__).parents[2]
-        files |= {f"nnray/{name}": package / name for name in _walk(package)}
+        files |= {f"nnray/{name}": package / name for name in list_files(package)}
     return files
 
 
