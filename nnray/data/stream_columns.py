@@ -74,12 +74,25 @@ class Columns:
         except UNREADABLE as error:
             raise DataError(f"{self.where}: a picture in {self.names[0]} can't be read: {error}") from error
 
+    def _raw(self, array: pa.Array, name: str) -> Array:
+        """Plain bytes, one a pixel: read many times faster than lists of numbers."""
+        width = len(array[0].as_py()) if len(array) else 0
+        try:
+            fixed = array.cast(pa.binary(width)) if _is_binary(array.type) else array
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{self.where}: bytes in column {name} are of several lengths") from error
+        begin = fixed.offset * width
+        pixels: Array = np.frombuffer(fixed.buffers()[1], dtype=np.uint8)[begin : begin + len(fixed) * width]
+        return pixels.reshape(len(fixed), width)
+
     def _numbers(self, table: pa.Table | pa.RecordBatch, name: str) -> Array:
         column = table.column(name)
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         rows = len(array)
         if array.null_count:
             raise DataError(f"{self.where}: column {name} has empty values; mend or remove those rows")
+        if pa.types.is_fixed_size_binary(array.type) or _is_binary(array.type):
+            return self._raw(array, name)
         if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
             lengths = pc.list_value_length(array)
             if len(pc.unique(lengths)) > 1:
@@ -95,6 +108,10 @@ class Columns:
                 f"{self.where}: column {name} is no number: {error}; leave it out by naming data.columns"
             ) from error
         return values.reshape(rows, -1)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _as_pixels(flat: Array, *, where: str) -> Array:

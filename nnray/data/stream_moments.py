@@ -6,8 +6,9 @@ Bytes are counted, so their sums are exact; floats are merged by Chan, Golub and
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from nnray.data.stream import Array
 
 
 class RunningMoments:
@@ -20,40 +21,38 @@ class RunningMoments:
 
     def __init__(self, shape: tuple[int, ...], *, byte: bool) -> None:
         self._byte, self._count = byte, 0
-        self._seen = torch.zeros(shape[0], 256, dtype=torch.int64)
-        self._mean = torch.zeros(shape[0], dtype=torch.float64)
-        self._squares = torch.zeros(shape[0], dtype=torch.float64)
+        self._seen = np.zeros((shape[0], 256), dtype=np.int64)
+        self._mean, self._squares = np.zeros(shape[0]), np.zeros(shape[0])
 
-    def add(self, inputs: Tensor) -> None:
+    def add(self, inputs: Array) -> None:
         """Take in a block.
 
         Shape:
             inputs: ``[n, C, H, W]`` or ``[n, F]``.
         """
-        columns = inputs.transpose(0, 1).flatten(1)
+        columns = inputs.swapaxes(0, 1).reshape(inputs.shape[1], -1)
         if self._byte:
-            for channel, values in enumerate(columns):
-                self._seen[channel] += torch.bincount(values, minlength=256)
+            self._seen += [np.bincount(values, minlength=256) for values in columns]
             return
-        columns = columns.double()
+        columns = columns.astype(np.float64)
         count = columns.shape[1]
         mean = columns.mean(1)
-        squares = (columns - mean[:, None]).square().sum(1)
+        squares = np.square(columns - mean[:, None]).sum(1)
         total, gap = self._count + count, mean - self._mean
         self._mean += gap * (count / total)
-        self._squares += squares + gap.square() * (self._count * count / total)
+        self._squares += squares + gap**2 * (self._count * count / total)
         self._count = total
 
     def finish(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and deviation; images of bytes on the scale of 0 to 1, a deviation of 0 given as 1."""
         mean, variance = self._counted() if self._byte else (self._mean, self._squares / max(self._count, 1))
-        std = variance.clamp(min=0).sqrt()
+        std = np.sqrt(variance)
         # Rounding of a constant feature leaves some 1e-8 of its size, not 0.
-        std[std <= 1e-7 * mean.abs()] = 1.0
+        std[std <= 1e-7 * np.abs(mean)] = 1.0
         return tuple(mean.tolist()), tuple(std.tolist())
 
-    def _counted(self) -> tuple[Tensor, Tensor]:
-        values = torch.arange(256, dtype=torch.float64) / 255
-        share = self._seen.double() / self._seen.sum(1, keepdim=True)
+    def _counted(self) -> tuple[Array, Array]:
+        values = np.arange(256) / 255
+        share = self._seen / self._seen.sum(1, keepdims=True)
         mean = share @ values
         return mean, (share * (values - mean[:, None]) ** 2).sum(1)

@@ -134,7 +134,7 @@ def _measured(
     sha = hashlib.sha256()
     moments = RunningMoments(train.source.shape, byte=train.source.dtype == np.uint8)
     for block in _hashed(train, sha, where=f"{name}: train"):
-        moments.add(torch.from_numpy(np.ascontiguousarray(block)))
+        moments.add(block)
     for _ in _hashed(val, sha, where=f"{name}: val"):
         pass
     mean, std = moments.finish()

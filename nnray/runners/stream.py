@@ -11,6 +11,7 @@ would never run. Their number is bounded instead.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -114,7 +115,9 @@ def _executed(plain: Any, tasks: list[Pieces], *, num_readers: int) -> Iterator[
 def _context(num_readers: int) -> Any:
     from ray.data import DataContext, ExecutionResources
 
-    context = DataContext.get_current().copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Ray sets defaults that it has deprecated itself
+        context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.target_max_block_size = _TASK_BYTES
     options = context.execution_options
