@@ -281,3 +281,25 @@ def test_the_exit_code_is_that_of_the_driver(
     assert nnray("jobs", "status", "mine")[0] == 1
     assert nnray("jobs", "logs", "mine", "--no-follow") == (0, "the last words", "")
     assert nnray("jobs", "stop", "mine")[0] == 0
+
+
+def test_runs_of_a_folder_are_told_with_where_they_stand(nnray: Nnray) -> None:
+    assert nnray("jobs", "runs") == (0, "no runs in runs\n", "")
+    assert nnray("train", "e.yaml", "--quiet", "--once", "a")[0] == 0
+    code, out, _ = nnray("jobs", "runs", "--json")
+    assert (code, list(json.loads(out).values())) == (0, ["ended"])
+    (record,) = Path().glob("runs/*/run.json")
+    record.write_text(record.read_text().replace("finished", "interrupted"))
+    (record.parent / "result.json").unlink()
+    assert nnray("jobs", "runs")[1] == f"{record.parent.name}  resumable\n"
+
+
+def test_the_doctor_exits_with_1_if_something_is_wrong(nnray: Nnray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    code, out, _ = nnray("doctor", "--tracking", "http://127.0.0.1:1")
+    assert code == 1
+    assert "problem  mlflow    http://127.0.0.1:1" in out
+    code, out, err = nnray("doctor", "--json")
+    found = {finding["what"]: finding["verdict"] for finding in json.loads(out)}
+    assert (code, found["mlflow"], err) == (int("problem" in found.values()), "ok", "")
+    assert nnray("doctor", "--address", "127.0.0.1:1")[0] == 2
