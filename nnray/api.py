@@ -52,7 +52,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
 def train(
     experiment: Source, overrides: Sequence[str] = (), *, once: str | None = None, quiet: bool = False
 ) -> RunResult:
-    """Train one network in this process, and record it.
+    """Train one network in this process, or by several workers with a ``parallel`` section; record it.
 
     Args:
         experiment: What to train.
@@ -108,7 +108,12 @@ def sweep(
 
 
 def resume(
-    run: str | None = None, *, root: str | Path = "runs", trials: str | int | None = None, quiet: bool = False
+    run: str | None = None,
+    *,
+    root: str | Path = "runs",
+    trials: str | int | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
 ) -> RunResult | SweepResult:
     """Go on with an interrupted run, exactly where it stood.
 
@@ -118,6 +123,7 @@ def resume(
         run: An MLflow run id, or the name or path of a run's folder; None for the newest run.
         root: The folder that holds the runs' folders.
         trials: How many trials a sweep shall have; ``"+20"`` for so many more than it had.
+        workers: How many workers a data-parallel run goes on with, where it shall not be as many as before.
         quiet: Show no progress.
 
     Raises:
@@ -130,6 +136,8 @@ def resume(
     is_sweep = found.record["verb"] == "sweep"
     if trials is not None and not is_sweep:
         raise RunError(f"{found.name} is a {found.record['verb']}: only a sweep has trials")
+    if workers is not None:
+        _change_workers(found, workers)
     prepare_store(found.experiment, found.path.parent)
     if trials is not None:
         from nnray.runners.sweep.extend import extend
@@ -289,13 +297,24 @@ def _search_path() -> list[str]:
     return [str(f) for f in folders if f.is_dir() and not str(f).startswith(own)]
 
 
+def _change_workers(run: RunFolder, workers: int) -> None:
+    """Have a data-parallel run go on with another number of workers."""
+    experiment = run.experiment
+    if run.record["verb"] != "train" or experiment.parallel is None:
+        raise RunError(f"{run.name} was not trained with a parallel section: it has no workers to change")
+    run.reconfigure(config.override(experiment, [f"parallel.workers={workers}"]))
+
+
 def _train(run: RunFolder, *, quiet: bool) -> RunResult:
     from nnray.runners.display import choose_display
-    from nnray.runners.local import train as train_here
 
     experiment = run.experiment
+    if experiment.parallel is None:
+        from nnray.runners.local import train as train_there
+    else:
+        from nnray.runners.parallel import train as train_there
     with _resumable(run), opened_tracker(experiment, run) as tracker:
-        return train_here(experiment, run, tracker=tracker, display=choose_display(quiet=quiet))
+        return train_there(experiment, run, tracker=tracker, display=choose_display(quiet=quiet))
 
 
 def _sweep(run: RunFolder, *, quiet: bool) -> SweepResult:

@@ -42,7 +42,7 @@ SIGNATURES = {
     "doctor": "(*, address=None, storage=None, tracking=None)",
     "jobs": "(address=None)",
     "load": "(path, overrides=())",
-    "resume": "(run=None, *, root='runs', trials=None, quiet=False)",
+    "resume": "(run=None, *, root='runs', trials=None, workers=None, quiet=False)",
     "submit": "(verb, file, *, overrides=(), address=None, project=None, job=None, env=(), quiet=False)",
     "sweep": "(experiment, overrides=(), *, warm_start=None, once=None, quiet=False)",
     "sync": "(root='runs')",

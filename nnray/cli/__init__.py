@@ -103,6 +103,10 @@ def resume(
         str | None,
         typer.Option(metavar="N|+N", help="Trials that a sweep shall have; +N more.", show_default=False),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers that a data-parallel run goes on with.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -112,7 +116,7 @@ def resume(
     if (run is None) != last:
         raise typer.BadParameter("name a run, or give --last: one of the two")
     with running():
-        result = api.resume(run, root=root, trials=trials, quiet=quiet)
+        result = api.resume(run, root=root, trials=trials, workers=workers, quiet=quiet)
     _print_result(result, as_json=as_json, quiet=quiet)
 
 

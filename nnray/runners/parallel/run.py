@@ -15,8 +15,8 @@ from nnray.runners.parallel.group import Group
 from nnray.runners.parallel.worker import MARK
 from nnray.runners.results import RunResult
 from nnray.runners.sweep.interrupts import Interrupts
-from nnray.runners.training import prepare_process
 from nnray.tracking import Tracker
+from nnray.training.memory import keep_memory
 from nnray.training.storage import open_folder
 
 
@@ -43,7 +43,7 @@ def run(
         NnrayError: Whatever went wrong; the run is then marked as failed.
     """
     with folder.discarded_unless_begun():
-        prepare_process(experiment)
+        keep_memory()  # threads are the workers' matter: this node may have fewer cores
         splits = load_data(experiment)
         storage = prepare_storage(experiment, folder)
 
