@@ -133,7 +133,7 @@ class Cluster:
 
         found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         has = Resources(found.get("CPU", 0.0), found.get("GPU", 0.0))
-        if not self._needs.fits(has):
+        if not (self._needs.fits(has) or can_grow_to(self._needs)):
             where = "this machine" if self._address is None else f"the cluster at {self._address}"
             raise ClusterError(too_much(self._needs, has, where=where, advice=self._advice))
         return has
@@ -196,6 +196,14 @@ class Cluster:
 def too_much(asked: Resources, has: Resources, *, where: str, advice: str) -> str:
     """The message for a request that can never be met."""
     return f"{asked} are asked for, {where} has {has}: {advice}"
+
+
+def can_grow_to(needs: Resources) -> bool:
+    """Whether an autoscaler could bring the cluster to so much: then it is worth waiting for."""
+    import ray
+
+    found = ray._private.state.state.get_max_resources_from_cluster_config()
+    return found is not None and needs.fits(Resources(found.get("CPU", 0), found.get("GPU", 0)))
 
 
 def _counted(number: float, what: str) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from nnray.config import Experiment
 from nnray.errors import RunError
 from nnray.runners.display import Display
 from nnray.runners.parallel.mailbox import open_mailbox, receive
 from nnray.runners.parallel.messages import Began, Fatal, Fault, Message, Moved, Note, Trained
-from nnray.runners.parallel.settings import environment, make_trainer
+from nnray.runners.parallel.settings import STARTS, environment, make_trainer
 from nnray.runners.parallel.watch import explain
 from nnray.runners.parallel.worker import RankSpec
 from nnray.runners.sweep.interrupts import Interrupts
@@ -111,9 +111,11 @@ class Group:
     def _given_up(self, error: BaseException) -> Exception:
         if not isinstance(error, TrainingFailedError):
             return RunError(f"Ray Train has failed: {type(error).__name__}: {error}")
+        limit = f"that is once more than parallel.max_failures, {self._parallel.max_failures}, allows"
+        if isinstance(error, ControllerError):
+            limit = f"workers could not be started {STARTS} times"
         return RunError(
-            f"training was given up after epoch {self._epoch}: {explain(error)}: that is once more than "
-            f"parallel.max_failures allows, which is {self._parallel.max_failures}; "
+            f"training was given up after epoch {self._epoch}: {explain(error)}: {limit}; "
             f"`nnray resume {self._folder.name}` goes on from the last checkpoint"
         )
 

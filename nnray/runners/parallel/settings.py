@@ -16,7 +16,7 @@ from nnray.runners.parallel.backend import NodeTorchConfig
 from nnray.runners.parallel.watch import Watch
 from nnray.runners.parallel.worker import RankSpec, train_rank
 
-_STARTS = 10
+STARTS = 10
 """Times that a group is tried to start, a minute each, while nodes that were lost come back."""
 _POLL_S = 0.5
 _GROW_S = 30.0
@@ -41,7 +41,7 @@ def make_trainer(parallel: ParallelConfig, spec: RankSpec, *, folder: Path) -> T
             storage_path=str(folder),
             failure_config=FailureConfig(
                 max_failures=parallel.max_failures,
-                controller_failure_limit=_STARTS,
+                controller_failure_limit=STARTS,
                 max_preemption_failures=-1,
             ),
             callbacks=[Watch(spec.mailbox)],  # type: ignore[list-item]

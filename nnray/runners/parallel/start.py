@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nnray.config import Experiment, ParallelConfig
 from nnray.errors import ClusterError
-from nnray.runners.cluster import Cluster, Resources
+from nnray.runners.cluster import Cluster, Resources, can_grow_to
 from nnray.runners.folder import RunFolder
 from nnray.runners.results import RunResult
 from nnray.runners.sweep.demand import Demand, nodes
@@ -62,12 +62,7 @@ def require_room(fewest: Demand) -> None:
     Raises:
         ClusterError: They don't, and no autoscaler could bring nodes on which they do.
     """
-    import ray
-
-    if fewest.how_often(nodes()):
-        return
-    limits = ray._private.state.state.get_max_resources_from_cluster_config()
-    if limits and fewest.total.fits(Resources(limits.get("CPU", 0.0), limits.get("GPU", 0.0))):
+    if fewest.how_often(nodes()) or can_grow_to(fewest.total):
         return
     has = "; ".join(map(str, nodes()))
     raise ClusterError(

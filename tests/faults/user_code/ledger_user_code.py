@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import ray
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ def ledger(info: DataInfo, *, file: str) -> Augmentation:
 
     Beside the ledger, ``accident.json`` may name a rank, a number of batches and a victim: when a process of
     that rank comes to that batch, the victim is killed, once. The victim is the worker itself, or
-    the raylet of its node.
+    the raylet of its node; or nobody, and the worker waits until ``held`` beside it is removed.
     """
     count = 0
 
@@ -35,7 +37,13 @@ def ledger(info: DataInfo, *, file: str) -> Augmentation:
         if accident.exists():
             happen(accident, rank=rank, count=count)
         batch = hashlib.sha256(inputs.numpy().tobytes()).hexdigest()[:16]
-        line = {"pid": os.getpid(), "rank": rank, "size": os.environ.get("WORLD_SIZE", "1"), "batch": batch}
+        line = {
+            "node": ray.util.get_node_ip_address(),  # type: ignore[no-untyped-call]
+            "pid": os.getpid(),
+            "rank": rank,
+            "size": os.environ.get("WORLD_SIZE", "1"),
+            "batch": batch,
+        }
         with Path(file).open("a") as book:
             book.write(json.dumps(line) + "\n")
         return inputs, targets
@@ -49,6 +57,13 @@ def happen(accident: Path, *, rank: int, count: int) -> None:
     if planned["rank"] != rank or planned["batch"] != count:
         return
     accident.unlink()
+    if planned["victim"] == "nobody":
+        held = accident.with_name("held")
+        held.with_suffix(".tmp").write_text(json.dumps({"node": ray.util.get_node_ip_address()}))  # type: ignore[no-untyped-call]
+        held.with_suffix(".tmp").rename(held)
+        while held.exists():
+            threading.Event().wait(0.05)
+        return
     if planned["victim"] == "worker":
         os.kill(os.getpid(), signal.SIGKILL)
     raylets = [process for process in psutil.Process().parents() if process.name() == "raylet"]

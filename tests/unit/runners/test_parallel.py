@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,10 +26,11 @@ from ray.train.v2.api.exceptions import ControllerError, PreemptionError, Worker
 from ray.train.v2.api.preemption import PreemptionInfo
 
 from nnray.config import Experiment, ParallelConfig, parse, with_overrides
-from nnray.errors import DivergedError, NnrayError, RunError
+from nnray.errors import ClusterError, DivergedError, NnrayError, RunError
+from nnray.runners.cluster import Resources
 from nnray.runners.display import Quiet
 from nnray.runners.folder import create
-from nnray.runners.parallel import settings
+from nnray.runners.parallel import settings, start
 from nnray.runners.parallel.backend import choose_interface
 from nnray.runners.parallel.group import Group
 from nnray.runners.parallel.mailbox import Mailbox
@@ -299,3 +301,37 @@ def test_resume_can_change_the_workers_of_a_data_parallel_run_only() -> None:
     plain = create(parse(PLAIN), "train")
     with pytest.raises(RunError, match="no workers to change"):
         api._change_workers(plain, 7)
+
+
+GROWS = {"CPU": 8.0, "GPU": 4.0}
+
+
+@pytest.mark.parametrize(("most", "fits"), [(None, False), ({}, False), ({"CPU": 1.0}, False), (GROWS, True)])
+def test_what_an_autoscaler_can_bring_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, most: dict[str, float] | None, fits: bool
+) -> None:
+    state = SimpleNamespace(get_max_resources_from_cluster_config=lambda: most)
+    monkeypatch.setattr("ray._private.state.state", state)
+    monkeypatch.setattr(start, "nodes", lambda: [Resources(1)])
+    fewest = demand(ParallelConfig(workers=2, gpus_per_worker=1))
+    if fits:
+        start.require_room(fewest)
+    else:
+        with pytest.raises(ClusterError, match=r"2 workers with 1 CPU and 1 GPU each.*the nodes have 1 CPU"):
+            start.require_room(fewest)
+
+
+def test_a_run_that_is_given_up_says_which_limit_it_was() -> None:
+    group = Group(
+        experiment(), storage="s", folder=Path("mine"), interrupts=Interrupts("r"), on_fault=lambda text: None
+    )
+    for error, words in (
+        (LOST, "rank 1 lost.*parallel.max_failures, 3, allows; `nnray resume mine`"),
+        (
+            ControllerError(OSError("full")),
+            "OSError: full: workers could not be started 10 times; `nnray",
+        ),
+        (ValueError("odd"), "Ray Train has failed: ValueError: odd"),
+    ):
+        with pytest.raises(RunError, match=words):
+            raise group._given_up(error)
