@@ -106,9 +106,10 @@ def test_what_happens_on_one_rank_fails_the_trial_and_the_next_goes_well(
 ) -> None:
     notes = tmp_path / "notes"
     model = {"name": NETWORK, "rank": rank, "notes": str(notes)}
-    swept = run_sweep(model=model, sweep=moods("fine", mood, "fine"), parallel={**PAIR, "timeout_s": 6})
+    swept = run_sweep(model=model, sweep=moods("fine", mood, "fine"), parallel={**PAIR, "timeout_s": 30})
     before, bad, after = swept.ledger.trials.values()
-    assert (before.state, bad.state, after.state) == ("finished", "failed", "finished")
+    states = (before.state, bad.state, after.state)
+    assert states == ("finished", "failed", "finished"), (bad.reason, after.reason)
     assert bad.reason.startswith(reason)
     assert dict(after.values) == dict(before.values)
     assert until(is_free, within_s=FREE_S)
@@ -127,8 +128,8 @@ def test_measures_of_a_model_are_taken_once(run_sweep: RunSweep) -> None:
     objectives = ["parameters", "latency_ms"]
     swept = run_sweep(sweep={"trials": 2, "objectives": objectives, "scheduler": "none"}, parallel=PAIR)
     for trial in swept.ledger.trials.values():
-        assert trial.objectives["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
-        assert trial.objectives["latency_ms"] > 0
+        assert trial.metrics["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
+        assert trial.metrics["latency_ms"] > 0
 
 
 ACCEPTANCE = """

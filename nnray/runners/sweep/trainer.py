@@ -15,6 +15,7 @@ from nnray.assembly import Assembly, assemble, build_model, load_data
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.durable import write_json
+from nnray.errors import ClusterError
 from nnray.evaluation.cost import count_parameters, measure_latency
 from nnray.runners.meter import Meter
 from nnray.runners.sweep.trial import Epoch, WorkerSpec
@@ -70,9 +71,7 @@ class TorchTrainer:
         """The ranks of this process's group, which stays from trial to trial as long as all goes well."""
         world = dist.group.WORLD if dist.is_initialized() else None
         if world is not self._world:
-            assert experiment.parallel is not None
-            self._ranks = joined(timeout_s=experiment.parallel.timeout_s) if world is not None else ALONE
-            self._world = world
+            self._ranks, self._world = ALONE if world is None else _joined(experiment), world
         return self._ranks
 
     def _measure(self, built: Assembly, folder: Path) -> dict[str, float]:
@@ -89,6 +88,14 @@ class TorchTrainer:
         if missing:
             write_json(path, found)
         return found
+
+
+def _joined(experiment: Experiment) -> Ranks:
+    assert experiment.parallel is not None
+    try:
+        return joined(timeout_s=experiment.parallel.timeout_s)
+    except RuntimeError as error:
+        raise ClusterError(f"the ranks have not come together: {error}") from error
 
 
 def _whole(built: Assembly) -> nn.Module:

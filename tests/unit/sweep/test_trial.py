@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nnray.config import Experiment
-from nnray.errors import DivergedError
+from nnray.errors import ClusterError, DivergedError
 from nnray.runners.sweep.trial import Epoch, Failure, Resting, Weights, Worker, WorkerSpec, describe
 from tests.unit.sweep.bench import epoch_of, make_experiment
 
@@ -35,6 +35,8 @@ class Scripted:
             raise DivergedError(2, 7)
         if lr == 0.02:
             raise MemoryError
+        if lr == 0.04:
+            raise ClusterError("rank 1 of 2 doesn't answer")
         if lr != 0.03:
             yield epoch_of(2, 0.6, last=True)
 
@@ -109,6 +111,31 @@ def test_data_is_read_once_for_trials_that_read_the_same(worker: Worker, trainer
 def test_data_that_cannot_be_read_fails_the_trial(worker: Worker) -> None:
     worker.begin(0, {"data.split_seed": 13})
     assert worker.step() == Failure("OSError: the disk is on fire")
+
+
+def test_preparing_reads_the_data_and_trains_nothing(
+    worker: Worker, trainer: Scripted, tmp_path: Path
+) -> None:
+    assert worker.prepare() is None, "nothing to prepare for"
+    worker.begin(0, {"optimizer.lr": 0.1})
+    assert [worker.prepare(), worker.prepare()] == [None, None]
+    assert len(trainer.loaded) == 1
+    assert not (tmp_path / "trials" / "0000" / "checkpoints").exists()
+    assert worker.step() == epoch_of(1, 0.5)
+    assert len(trainer.loaded) == 1
+
+
+def test_what_goes_wrong_in_preparing_ends_the_trial(worker: Worker) -> None:
+    worker.begin(0, {"data.split_seed": 13})
+    assert worker.prepare() == Failure("OSError: the disk is on fire")
+    assert worker.is_over
+    assert worker.step() == Resting()
+
+
+def test_a_collective_that_broke_off_is_an_echo_of_another_rank(worker: Worker) -> None:
+    worker.begin(0, {"optimizer.lr": 0.04})
+    worker.step()
+    assert worker.step() == Failure("ClusterError: rank 1 of 2 doesn't answer", is_echo=True)
 
 
 def test_an_error_is_described_in_one_line_of_bounded_length() -> None:
