@@ -73,9 +73,11 @@ class RayReader:
 
         plain = ray.put(replace(streamed, reader=read_here))
         tasks = list(_tasks(streamed, pieces))
+        if not tasks:
+            return
         found = 0
         try:
-            for table in _executed(plain, tasks, num_readers=min(self.num_readers, _MOST_READERS)):
+            for table in _executed(plain, tasks, num_readers=min(self.num_readers, _MOST_READERS, len(tasks))):
                 inputs = _from_arrow(table, streamed)
                 found += len(inputs)
                 yield inputs

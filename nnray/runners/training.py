@@ -29,7 +29,7 @@ from nnray.training.checkpoint import Where
 from nnray.training.device import find_device
 from nnray.training.fence import Fence
 from nnray.training.loop import EpochReport, OnProgress, fit
-from nnray.training.memory import keep_memory
+from nnray.training.memory import keep_memory, release_memory
 from nnray.training.ranks import Ranks
 from nnray.training.storage import LocalFolder, RemoteFolder, as_folder
 from nnray.training.writer import Writer
@@ -109,7 +109,10 @@ def prepare_process(experiment: Experiment) -> None:
             problem = Problem("training.threads", f"{threads} threads on a machine with {cores} cores")
             raise ConfigError("this machine", [problem])
         torch.set_num_threads(threads)
-    keep_memory()
+    if experiment.data.stream:
+        release_memory()
+    else:
+        keep_memory()
 
 
 def train_epochs(

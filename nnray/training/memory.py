@@ -8,11 +8,26 @@ zeroed: a small CNN's step takes 20 to 30 % longer for it, and its evaluation tw
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 30
+_RELEASED_BYTES = 1 << 20
 _OLD_LIMIT_BYTES = 1 << 25
 """The highest mapping threshold that glibc took in older versions."""
+
+
+def release_memory() -> bool:
+    """Have glibc give freed blocks from 1 MiB on straight back, whatever it would learn.
+
+    For data that stream: their blocks come and go in several threads, and a heap that keeps them grows to
+    several times what is in use.
+
+    Returns:
+        Whether it applied: not where malloc isn't glibc's.
+    """
+    mallopt = _mallopt()
+    return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, _RELEASED_BYTES))
 
 
 def keep_memory() -> bool:
@@ -23,13 +38,20 @@ def keep_memory() -> bool:
     Returns:
         Whether it applied: not where malloc isn't glibc's, as on macOS, Windows and Alpine.
     """
-    try:
-        libc = ctypes.CDLL(None)
-        libc.gnu_get_libc_version  # noqa: B018  (other libraries don't have it)
-        mallopt = libc.mallopt
-    except (AttributeError, OSError, TypeError):
+    mallopt = _mallopt()
+    if mallopt is None:
         return False
     # Alone, the trimming threshold would make things worse: it ends glibc's own adaptation.
     if not (mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES) or mallopt(_M_MMAP_THRESHOLD, _OLD_LIMIT_BYTES)):
         return False
     return bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+
+
+def _mallopt() -> Callable[[int, int], int] | None:
+    """glibc's; None where malloc is another's."""
+    try:
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version  # noqa: B018  (other libraries don't have it)
+        return libc.mallopt
+    except (AttributeError, OSError, TypeError):
+        return None

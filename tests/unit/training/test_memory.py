@@ -78,3 +78,31 @@ def test_the_highest_threshold_that_glibc_takes_is_set_and_trimming_never_alone(
     fake(monkeypatch, mallopt=mallopt, gnu_get_libc_version=None)
     assert keep_memory() == (highest > 0)
     assert taken == ({-3: min(highest, 2**30), -1: 2**30} if highest else {})
+
+
+RELEASE = """
+import sys
+from nnray.training.memory import release_memory
+assert release_memory()
+rss = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
+warm = [bytearray(20 << 20) for _ in range(3)]  # frees of such blocks raise glibc's own threshold
+del warm
+kept, blocks = [], []
+for _ in range(20):
+    blocks.append(b"x" * (8 << 20))
+    kept.append(b"y" * 200_000)  # stands above the block in a heap, and would hold it there
+before = rss()
+blocks.clear()
+print((before - rss()) >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
+def test_released_blocks_go_back_whatever_stands_above_them() -> None:
+    done = subprocess.run([sys.executable, "-c", RELEASE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 150
+    heap = RELEASE.replace(
+        "assert release_memory()", "from nnray.training.memory import keep_memory; keep_memory()"
+    )
+    done = subprocess.run([sys.executable, "-c", heap], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 50
