@@ -198,12 +198,18 @@ def too_much(asked: Resources, has: Resources, *, where: str, advice: str) -> st
     return f"{asked} are asked for, {where} has {has}: {advice}"
 
 
-def can_grow_to(needs: Resources) -> bool:
-    """Whether an autoscaler could bring the cluster to so much: then it is worth waiting for."""
+def ceiling() -> Resources | None:
+    """What an autoscaler could bring the cluster to; None where there is none."""
     import ray
 
     found = ray._private.state.state.get_max_resources_from_cluster_config()
-    return found is not None and needs.fits(Resources(found.get("CPU", 0), found.get("GPU", 0)))
+    return None if found is None else Resources(found.get("CPU", 0), found.get("GPU", 0))
+
+
+def can_grow_to(needs: Resources) -> bool:
+    """Whether an autoscaler could bring the cluster to so much: then it is worth waiting for."""
+    most = ceiling()
+    return most is not None and needs.fits(most)
 
 
 def _counted(number: float, what: str) -> str:

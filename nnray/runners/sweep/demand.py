@@ -42,17 +42,19 @@ class Demand:
         """How many trials have room beside each other."""
         return sum(self.worker.how_often(node) for node in nodes) // self.workers
 
-    def room(self, nodes: Sequence[Resources], *, trials: int) -> int:
+    def room(self, nodes: Sequence[Resources], *, trials: int, ceiling: Resources | None = None) -> int:
         """How many trials have room beside each other.
 
         Args:
             nodes: What each node of the cluster has.
             trials: The least that must have room.
+            ceiling: What an autoscaler could bring all nodes together to; None where there is none.
 
         Raises:
             ClusterError: There is less room; waiting would not help.
         """
-        room = self.how_often(nodes)
+        grown = self.total.how_often(ceiling) if ceiling is not None else 0
+        room = max(self.how_often(nodes), grown)
         if room < trials:
             what = f"{trials} trials at a time of {self}" if trials > 1 else f"a trial of {self}"
             raise ClusterError(

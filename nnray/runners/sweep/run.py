@@ -13,7 +13,7 @@ import torch
 from nnray.assembly import load_data
 from nnray.config import Experiment, flatten, with_overrides
 from nnray.errors import CheckpointError
-from nnray.runners.cluster import Cluster
+from nnray.runners.cluster import Cluster, ceiling
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import PATIENCE_S, input_example, marked, record_inputs, settle
 from nnray.runners.sweep.budget import Budget, num_trials
@@ -91,7 +91,7 @@ class Sweep:
         prepare_process(self._experiment)
         self._splits = load_data(self._experiment)
         self._cluster.resources()
-        room = self._each.room(nodes(), trials=self._config.concurrency or 1)
+        room = self._each.room(nodes(), trials=self._config.concurrency or 1, ceiling=ceiling())
         self._start_run()
         with marked(self._folder, self._tracker, run=self._run):
             tools = self._tools()

@@ -61,6 +61,14 @@ def test_enough_in_all_but_on_no_node_is_an_error() -> None:
     )
 
 
+def test_what_an_autoscaler_can_bring_counts() -> None:
+    alone = [Resources(1)]
+    assert PAIR.room(alone, trials=2, ceiling=PAIR.total.times(3)) == 3
+    assert PAIR.room([Resources(100)], trials=1, ceiling=Resources(1)) == PAIR.how_often([Resources(100)])
+    with pytest.raises(ClusterError, match="there is room for 0"):
+        PAIR.room(alone, trials=1, ceiling=Resources(PAIR.worker.cpus))
+
+
 def test_fewer_at_a_time_than_are_asked_for_is_an_error() -> None:
     assert PAIR.room([Resources(5), Resources(5)], trials=2) == 2
     with pytest.raises(
