@@ -16,8 +16,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = list(commands(README))
 EXAMPLE_RUN = re.compile(r"digits-train-\d{8}-\d{6}-[0-9a-f]{4}")
 
-# A server, and what is tested by doing it: the test suite is itself run by `make test`.
-NOT_RUN = {"nnray ui", "make demo", "make test"}
+# Servers, a cluster that isn't there, and what is tested by doing it: `make test` runs this.
+NOT_RUN = {
+    "nnray ui",
+    "make demo",
+    "make test",
+    "nnray submit sweep digits.yaml --address http://head:8265",
+    "nnray jobs list --address http://head:8265",
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +66,7 @@ def test_the_python_example_runs(folder: Path) -> None:
 
 def test_every_verb_is_shown() -> None:
     shown = {command.words[1] for command in COMMANDS if command.words[0] == "nnray"}
-    assert shown >= {"train", "sweep", "resume", "check", "schema", "list", "ui"}
+    assert shown >= {"train", "sweep", "resume", "check", "schema", "list", "ui", "submit", "jobs", "doctor"}
 
 
 def test_make_has_the_targets() -> None:
