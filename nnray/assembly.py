@@ -14,8 +14,11 @@ from torch.optim.swa_utils import AveragedModel
 from nnray.config import Experiment, ParallelConfig
 from nnray.data.batches import Batches
 from nnray.data.prepare import prepare
-from nnray.data.splits import DataInfo, DataSplits, Examples
-from nnray.errors import UserCodeError
+from nnray.data.splits import DataInfo, DataSplits, Split
+from nnray.data.stream import Reader, Streamed, Streams, read_here
+from nnray.data.stream_batches import StreamBatches
+from nnray.data.stream_prepare import prepare_streams
+from nnray.errors import ConfigError, Problem, UserCodeError
 from nnray.evaluation.evaluate import evaluate
 from nnray.metrics import MetricSums
 from nnray.models.preprocess import preprocess
@@ -30,6 +33,8 @@ from nnray.training.replicas import own_device, replicate
 from nnray.training.startup import spare_compiler_import, unwrap_step
 from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep
+
+AnyBatches = Batches | StreamBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,8 @@ class Assembly:
     splits: DataSplits
     task: Task
     state: TrainState
-    train: Batches
-    val: Batches
+    train: AnyBatches
+    val: AnyBatches
     step_fn: GradientStep
     device: torch.device
     ranks: Ranks = ALONE
@@ -66,18 +71,31 @@ class Assembly:
         return evaluate(state.evaluated, batches, self.task, precision=self.step_fn.precision)
 
 
-def load_data(experiment: Experiment) -> DataSplits:
-    """Read, check and split the experiment's data; its test split is not read."""
+def load_data(experiment: Experiment, *, reader: Reader = read_here) -> DataSplits:
+    """Read, check and split the experiment's data; its test split is not read.
+
+    Args:
+        experiment: The experiment.
+        reader: Who reads what streams, now and in every epoch.
+
+    Raises:
+        ConfigError: The data are to stream, and can't.
+    """
     data = experiment.data
-    made = build("dataset", data.component, root=data.root, seed=experiment.seed)
-    return prepare(
-        made,
-        name=data.name,
-        seed=experiment.seed,
-        validation=data.validation,
-        limit=data.limit,
-        normalize=data.normalize,
-    )
+    made = build("dataset", data.component, root=data.root, seed=experiment.seed, stream=data.stream)
+    common: dict[str, Any] = {
+        "name": data.name,
+        "seed": experiment.seed,
+        "validation": data.validation,
+        "limit": data.limit,
+        "normalize": data.normalize,
+    }
+    if isinstance(made, Streams):
+        return prepare_streams(made, buffer_bytes=data.buffer_mib << 20, reader=reader, **common)
+    if data.stream:
+        advice = f"{data.name} is read as a whole: leave it out, or take csv, image_folder or parquet"
+        raise ConfigError("this experiment", [Problem("data.stream", advice)])
+    return prepare(made, **common)
 
 
 def build_task(experiment: Experiment, info: DataInfo) -> Task:
@@ -119,11 +137,11 @@ def _check_outputs(name: str, model: nn.Module, info: DataInfo) -> None:
 
 
 def evaluation_batches(
-    experiment: Experiment, examples: Examples, *, device: torch.device, ranks: Ranks = ALONE
-) -> Batches:
-    """Batches of ``examples`` in order, for measuring; of several ranks, each gets its part of every one."""
-    return Batches(
-        examples,
+    experiment: Experiment, split: Split, *, device: torch.device, ranks: Ranks = ALONE
+) -> AnyBatches:
+    """Batches of a split in order, for measuring; of several ranks, each gets its part of every one."""
+    return _batches(
+        split,
         batch_size=experiment.training.eval_batch_size * ranks.size,
         seed=experiment.seed,
         shuffle=False,
@@ -172,8 +190,8 @@ def global_batch_size(experiment: Experiment, ranks: Ranks) -> int:
 
 def _training_batches(
     experiment: Experiment, splits: DataSplits, *, device: torch.device, ranks: Ranks
-) -> Batches:
-    return Batches(
+) -> AnyBatches:
+    return _batches(
         splits.train,
         batch_size=global_batch_size(experiment, ranks),
         seed=experiment.seed,
@@ -184,6 +202,10 @@ def _training_batches(
         rank=ranks.rank,
         num_ranks=ranks.size,
     )
+
+
+def _batches(split: Split, **options: Any) -> AnyBatches:
+    return StreamBatches(split, **options) if isinstance(split, Streamed) else Batches(split, **options)
 
 
 def _step(experiment: Experiment, *, device: torch.device) -> GradientStep:
