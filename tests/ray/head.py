@@ -137,7 +137,7 @@ def ray_node(head: RayHead) -> Iterator[None]:
     words = [
         *(str(Path(sys.executable).parent / "ray"), "start", f"--address=127.0.0.1:{head.gcs}", "--block"),
         *("--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0"),
-        *("--num-cpus=1", "--object-store-memory=100000000"),
+        *("--num-cpus=1", "--object-store-memory=100000000", f"--temp-dir={head.home}/n"),
     ]
     log = head.home / "node.log"
     with server(words, log, env=head.environment) as process:
