@@ -214,10 +214,12 @@ def _restore(
     if name is None:
         return
     found = found or checkpoint.Checkpoint(name, checkpoint.named(checkpoints, name))
+    # Not as saved: another number of workers may make an epoch of more steps, or of fewer.
+    steps = found.state["epoch"] * built.train.num_batches
     if isinstance(folder, Path) and found.state["epoch"] <= cloned_epoch(folder):
-        built.state.adopt(found.state, steps=found.state["epoch"] * built.train.num_batches)
+        built.state.adopt(found.state, steps=steps)
     else:
-        built.state.load_state_dict(found.state)
+        built.state.load_state_dict(found.state, steps=steps)
     for problem in found.skipped:
         if on_skipped is not None:
             on_skipped(problem)

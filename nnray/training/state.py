@@ -123,9 +123,16 @@ class TrainState:
             parts = gathered(parts, keep=self.ranks.rank == 0)
         return {**parts, "epoch": self.epoch, "step": self.step}
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go back to where ``saved`` was taken, by whatever number of ranks; each rank calls this."""
+    def load_state_dict(self, saved: Mapping[str, Any], *, steps: int | None = None) -> None:
+        """Go back to where ``saved`` was taken, by whatever number of ranks; each rank calls this.
+
+        Args:
+            saved: What ``state_dict`` gave on rank 0.
+            steps: Where the schedule stands, in this one's own steps, if its batches may be larger.
+        """
         saved = {**saved, "optimizer": _with_kernels_of(self.optimizer, saved["optimizer"])}
+        if steps is not None and "steps" in saved["schedule"]:
+            saved["schedule"] = {**saved["schedule"], "steps": steps}
         for name, part in self._parts().items():
             part.load_state_dict(self._cut(name, saved[name], part) if self.is_sharded else saved[name])
         self.epoch, self.step = saved["epoch"], saved["step"]
@@ -154,14 +161,12 @@ class TrainState:
             steps: Where the schedule stands; in this one's own steps, for its batches may be larger.
         """
         own = self.state_dict()
-        optimizer, schedule = dict(saved["optimizer"]), dict(saved["schedule"])
+        optimizer = dict(saved["optimizer"])
         if "param_groups" in own["optimizer"]:
             if not _same_moments(own["optimizer"]["param_groups"], optimizer["param_groups"]):
                 optimizer["state"] = {}
             optimizer["param_groups"] = own["optimizer"]["param_groups"]
-        if "steps" in schedule:
-            schedule["steps"] = steps
-        self.load_state_dict({**own, **saved, "optimizer": optimizer, "schedule": schedule})
+        self.load_state_dict({**own, **saved, "optimizer": optimizer}, steps=steps)
 
 
 def _with_kernels_of(optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:

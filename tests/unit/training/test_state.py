@@ -116,6 +116,27 @@ def test_a_schedule_of_larger_batches_stands_at_the_same_epoch() -> None:
     assert state.step == 12
 
 
+def test_what_is_loaded_stands_at_its_epoch_whatever_the_steps_in_it() -> None:
+    """More workers with as many examples each: fewer steps an epoch, and a rate of their own."""
+    source, state = train(make(steps_per_epoch=6)), make(steps_per_epoch=3, seed=1, lr=0.02)
+    given = saved(source)
+    state.load_state_dict(given, steps=2 * 3)
+    assert state.schedule.lr == pytest.approx(2 * source.schedule.lr)
+    assert (state.epoch, state.step, given["schedule"]["steps"]) == (2, 12, 12)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_the_kernel_of_a_step_is_its_own(name: str) -> None:
+    """Parameters that are cut among ranks have not all of them, so a file may name another one."""
+    source, state = train(make(name)), make(name, seed=1)
+    given = saved(source)
+    for group in given["optimizer"]["param_groups"]:
+        group["fused"] = not group["fused"]
+    state.load_state_dict(given)
+    pairs = zip(state.optimizer.param_groups, source.optimizer.param_groups, strict=True)
+    assert all(one["fused"] == other["fused"] for one, other in pairs)
+
+
 @pytest.mark.parametrize(
     ("name", "before", "after"),
     [
