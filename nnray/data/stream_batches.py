@@ -78,6 +78,18 @@ class StreamBatches:
     def __len__(self) -> int:
         return self.num_batches
 
+    def share(self, number: int) -> float:
+        """What this rank's part of a training batch weighs: its size over the mean size of the parts.
+
+        Args:
+            number: Of the batch, counted from 1.
+        """
+        shares = lane_shares(
+            number - 1, batch_size=self.batch_size, num_examples=self.num_examples, num_lanes=self._num_lanes
+        )
+        own = own_lanes(self._num_lanes, rank=self._rank, size=self._num_ranks)
+        return float(shares[own.start : own.stop].sum() * self._num_ranks / shares.sum())
+
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Hand out each example once; depends only on the seed and the number.
 

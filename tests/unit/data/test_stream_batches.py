@@ -72,6 +72,16 @@ def test_parts_of_ranks_make_the_batches_of_one_process(
         assert torch.equal(torch.cat([y for _, y in parts]), targets)
 
 
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 5])
+def test_shares_weigh_each_example_alike(train: Streamed, num_ranks: int) -> None:
+    options: dict[str, Any] = {"batch_size": 7, "shuffle": True, "num_ranks": num_ranks}
+    ranks = [StreamBatches(train, rank=rank, **options) for rank in range(num_ranks)]
+    parts = [[len(targets) for _, targets in each.epoch(1)] for each in ranks]
+    for number, sizes in enumerate(zip(*parts, strict=True), start=1):
+        expected = [size * num_ranks / sum(sizes) for size in sizes]
+        assert [each.share(number) for each in ranks] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 20])
 def test_ranks_measure_each_example_once(train: Streamed, num_ranks: int) -> None:
     parts = [
