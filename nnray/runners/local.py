@@ -34,10 +34,6 @@ from nnray.tracking.tags import run_tags
 from nnray.training.checkpoint import Where
 from nnray.training.weights import weights_sha256
 
-_SETTLE_S = 10.0
-"""How long training waits for the tracker to settle. Importing MLflow in its thread takes seconds of
-Python's lock, and each of a step's many calls into torch would wait for that lock."""
-
 
 def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, display: Display) -> RunResult:
     """Train an experiment in its folder, or go on where an earlier process left off.
@@ -57,7 +53,7 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
         with folder.discarded_unless_begun():
             prepare_process(experiment)
             built = assemble(experiment, load_data(experiment, reader=reader))
-        with recorded(experiment, folder, tracker, display) as run:
+        with recorded(experiment, folder, tracker=tracker) as run:
             stages = Stages(
                 experiment=experiment,
                 splits=built.splits,
@@ -78,7 +74,7 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
 
 
 @contextmanager
-def recorded(experiment: Experiment, folder: RunFolder, tracker: Tracker, display: Display) -> Iterator[str]:
+def recorded(experiment: Experiment, folder: RunFolder, *, tracker: Tracker) -> Iterator[str]:
     """A block in which a run is recorded; how it ends stands in the folder and in the store.
 
     Returns:
@@ -137,7 +133,6 @@ class Stages:
         began, before = time.perf_counter(), self.folder.record.get("seconds", 0.0)
         splits = self.splits
         record_inputs(self.folder, self.tracker, run=self.run, splits=splits)
-        self.tracker.flush(_SETTLE_S)
         records = self._train()
         self.on_trained()
         model, epoch = chosen_model(self.experiment, self.storage, splits=splits)

@@ -77,7 +77,8 @@ class RayReader:
             return
         found = 0
         try:
-            for table in _executed(plain, tasks, num_readers=min(self.num_readers, _MOST_READERS, len(tasks))):
+            readers = min(self.num_readers, _MOST_READERS, len(tasks))
+            for table in _executed(plain, tasks, num_readers=readers):
                 inputs = _from_arrow(table, streamed)
                 found += len(inputs)
                 yield inputs

@@ -52,7 +52,7 @@ def run(
         folder.update(faults=faults)
 
     group = Group(experiment, storage=storage, folder=folder.path, interrupts=interrupts, on_fault=note_fault)
-    with recorded(experiment, folder, tracker, display) as key:
+    with recorded(experiment, folder, tracker=tracker) as key:
         stages = Stages(
             experiment=experiment,
             splits=splits,
