@@ -29,7 +29,10 @@ PATIENCE_S = 5.0
 """How long all waits together last while the store is in trouble; after that, each ``_LEAST_S``."""
 _LEAST_S = 0.5
 _HANGS_S = 5.0
-_SLOW_START_S = 20.0
+"""An answer that takes longer is taken for none."""
+_UPLOAD_HANGS_S = 20.0
+_START_HANGS_S = 60.0
+"""The first one: MLflow is imported for it, which takes a busy machine tens of seconds."""
 _UPLOADS = ("model", "artifact")
 _LOOK_S = 0.2
 _MAX_PROBLEMS = 100
@@ -209,14 +212,18 @@ class Writer:
 
     def _attempt(self, entry: Entry) -> tuple[Exception | None, Any]:
         with self._wake:
-            patience = _HANGS_S if self._has_answered and entry.kind not in _UPLOADS else _SLOW_START_S
-            self._busy = (time.monotonic(), patience)
+            self._busy = (time.monotonic(), self._patience(entry))
         try:
             result = self._deliver(entry)
         except Exception as error:  # noqa: BLE001 - whatever a store raises, the run goes on
             return error, None
         self._has_answered = True
         return None, result
+
+    def _patience(self, entry: Entry) -> float:
+        if not self._has_answered:
+            return _START_HANGS_S
+        return _UPLOAD_HANGS_S if entry.kind in _UPLOADS else _HANGS_S
 
     def _give_up(self, entry: Entry, error: Exception) -> bool:
         """Back off; whether the entry was to blame, and not the store, so often that it is passed over."""

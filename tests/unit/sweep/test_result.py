@@ -57,7 +57,7 @@ def test_every_result_has_what_scripts_rely_on(result: SweepResult, values: dict
     for made in (result, run):
         assert isinstance(made, Result)
         assert set(SHARED) <= set(made.to_dict())
-    assert {f.name for f in fields(RunResult)} == {*SHARED, "folder", "epoch"}
+    assert {f.name for f in fields(RunResult)} == {*SHARED, "folder", "epoch", "faults"}
 
 
 def test_a_sweep_adds_its_own_keys_and_no_others(result: SweepResult) -> None:
