@@ -25,6 +25,8 @@ from typing import Any, Protocol
 
 import psutil
 
+from tests.conftest import ROOT
+
 LONG_S = 300.0
 NOTICED_S = 10.0
 """How soon a lost node is noticed with the health checks that these nodes have."""
@@ -42,14 +44,21 @@ _HEALTH = {
 # Set up a host's file system: what is shared stays where it is, /tmp and /dev/shm are its own. Then wait.
 _BOOT = """
 set -e
-mount --bind "$1" /mnt
+mount -t tmpfs tmpfs /mnt
+n=0; for kept; do mkdir "/mnt/$n"; mount --bind "$kept" "/mnt/$n"; n=$((n + 1)); done
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /dev/shm
-mkdir -p "$1"
-mount --move /mnt "$1"
+n=0; for kept; do mkdir -p "$kept"; mount --move "/mnt/$n" "$kept"; n=$((n + 1)); done
 echo up
 exec sleep infinity
 """
+
+
+def _own_folders() -> list[str]:
+    """Where this project and its Python stand, if that is below /tmp."""
+    folders = {str(ROOT), sys.prefix, sys.base_prefix}
+    below = sorted(folder for folder in folders if folder.startswith("/tmp/"))
+    return [folder for folder in below if not any(folder.startswith(f"{other}/") for other in below)]
 
 
 class Host(Protocol):
@@ -111,7 +120,7 @@ class Namespaces:
         self.address = f"{self._network}.2"
         words = ["unshare", "--net", "--pid", "--mount", "--ipc", "--fork", "--mount-proc", "--kill-child"]
         self._boot = subprocess.Popen(
-            [*words, "bash", "-c", _BOOT, "bash", str(shared)],
+            [*words, "bash", "-c", _BOOT, "bash", str(shared), *_own_folders()],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -89,6 +90,8 @@ def group() -> Iterator[Path]:
     made = _group()
     assert made is not None
     yield made
+    left = [psutil.Process(int(pid)) for pid in (made / "cgroup.procs").read_text().split()]
+    psutil.wait_procs(left, timeout=30)  # what ends with the sweep may do so a moment later
     made.rmdir()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from nnray.config import Experiment
 from nnray.runners.cluster import Cluster, Resources
+from nnray.runners.sweep.demand import Demand
 from nnray.runners.sweep.engine import Engine
 from nnray.runners.sweep.trial import Epoch, Weights, WorkerSpec
 from tests.unit.sweep.bench import Bench, make_experiment
@@ -55,7 +56,7 @@ def test_trials_leave_nothing_behind_in_the_driver(cluster: Cluster, tmp_path: P
         conductor=live.conductor,
         spec=WorkerSpec(live.experiment, tmp_path, threads=1),
         make_trainer=Trivial,
-        each=Resources(1),
+        each=Demand(Resources(1)),
         concurrency=2,
         on_model=lambda number, wait: None,
         on_step=look,
