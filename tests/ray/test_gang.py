@@ -96,14 +96,7 @@ def test_a_gang_stays_from_trial_to_trial_and_goes_with_the_sweep(
         ("dies", 1, "WorkerDied: rank 1: its process ended unexpectedly"),
         ("dies", 0, "WorkerDied: its process ended unexpectedly"),
         ("hangs", 1, "WorkerDied: rank 1 hung"),
-        pytest.param(
-            "raises",
-            1,
-            "ValueError: a bad mood (rank 1)",
-            marks=pytest.mark.xfail(
-                strict=False, reason="a known fault: rank 1 of the next trial is found dead, cause not known"
-            ),
-        ),
+        ("raises", 1, "ValueError: a bad mood (rank 1)"),
         ("raises", 0, "ValueError: a bad mood"),
         ("nan", 1, "DivergedError: the training loss is not finite in epoch 1"),
     ],

@@ -175,7 +175,7 @@ class Gang:
     def _end(self, failure: Failure, calls: Mapping[int, Future[Any]]) -> Failure:
         """End the trial on all ranks; who can't be relied on any more is ended with it."""
         for rank, call in calls.items():
-            if not call.done() or isinstance(call.exception(), _LOST):
+            if rank in self._peers and (not call.done() or isinstance(call.exception(), _LOST)):
                 self._peers.pop(rank).kill()
         self._room.leave()
         self._own.rest()
@@ -201,16 +201,19 @@ class Gang:
             wait([over, *pending.values()], return_when=FIRST_COMPLETED)
             for rank in [rank for rank, call in pending.items() if call.done()]:
                 if isinstance(_outcome(rank, pending.pop(rank)), Failure):
-                    self._see_off(self._peers[rank], over)
+                    self._see_off(rank, over)
                     return
 
-    def _see_off(self, peer: Peer, over: Future[None]) -> None:
-        """Have a rank that has failed leave, unless this one comes to its own end."""
+    def _see_off(self, rank: int, over: Future[None]) -> None:
+        """Have a rank that has failed leave, unless this one comes to its own end.
+
+        One that can't leave is ended; the next trial begins with another in its place.
+        """
         if wait([over], timeout=_JITTER_S).done:
             return
-        peer.call("leave")
+        self._peers[rank].call("leave")
         if not wait([over], timeout=_GRACE_S).done:
-            peer.kill()
+            self._peers.pop(rank).kill()
 
     def _tell(self, method: str) -> None:
         for peer in self._peers.values():

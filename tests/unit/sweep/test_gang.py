@@ -230,6 +230,20 @@ def test_a_rank_that_fails_alone_is_named_and_the_others_go_on(
     assert side.room.met == 2
 
 
+def test_a_member_that_fails_and_cannot_leave_is_replaced(
+    make: Callable[[int], Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = make(2)
+    stuck = side.peers[0]
+    monkeypatch.setattr(stuck, "_leave", lambda: None)
+    side.moods[1] = raises
+    assert side.steps(0, 2)[1] == Failure("ValueError: a bad mood (rank 1)")
+    assert stuck.killed.is_set(), "the others would wait for it"
+    side.moods.clear()
+    assert side.goes_well(1)
+    assert [peer.rank for peer in side.peers] == [1, 1]
+
+
 def test_all_ranks_that_fail_alike_are_one_failure(make: Callable[[int], Side]) -> None:
     side = make(3)
     side.moods.update(dict.fromkeys(range(3), raises))
