@@ -8,8 +8,7 @@ from typing import Any
 from nnray.data.check import as_splits
 from nnray.data.splits import DataSplits, Examples
 from nnray.data.statistics import digest, moments
-from nnray.data.stratify import limited, split_off
-from nnray.seeding import derive
+from nnray.data.stratify import held_for_validation, limited
 
 
 def prepare(
@@ -40,12 +39,10 @@ def prepare(
     train, val = splits.train, splits.val
     assert isinstance(train, Examples) and (val is None or isinstance(val, Examples))
     if val is None:
-        held, rest = split_off(
-            train.targets, amount=validation, seed=derive(seed, "validation"), key="data.validation"
-        )
+        held, rest = held_for_validation(train.targets, amount=validation, seed=seed)
         train, val = train.take(rest), train.take(held)
     if limit is not None and limit < len(train):
-        train = train.take(limited(train.targets, limit=limit, seed=derive(seed, "limit")))
+        train = train.take(limited(train.targets, limit=limit, seed=seed))
     mean, std = moments(train.inputs) if normalize else ((), ())
     info = replace(splits.info, mean=mean, std=std, digest=digest(train, val))
     return DataSplits(train, val, splits.test, info)

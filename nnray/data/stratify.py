@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnray.errors import DataError
+from nnray.seeding import derive
 
 Counts = NDArray[np.int64]
 
@@ -83,17 +84,23 @@ def split_off(targets: Tensor, *, amount: float, seed: int, key: str) -> tuple[T
     return choose(targets, shares=apportion(counts, int(count), least=0 * counts, most=most), seed=seed)
 
 
+def held_for_validation(targets: Tensor, *, amount: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Split off what choices are made by; as ``split_off``, with the experiment's seed."""
+    return split_off(targets, amount=amount, seed=derive(seed, "validation"), key="data.validation")
+
+
 def limited(targets: Tensor, *, limit: int, seed: int) -> Tensor:
     """Indices of at most ``limit`` examples, stratified, ascending; each class stays if there is room.
 
     Args:
         targets: Class of each example.
         limit: At least 1.
-        seed: Of the draw.
+        seed: Of the experiment.
     """
     if limit >= len(targets):
         return torch.arange(len(targets))
     counts = torch.bincount(targets).numpy()
     present = (counts > 0).astype(np.int64)
     least = present if present.sum() <= limit else 0 * present
-    return choose(targets, shares=apportion(counts, limit, least=least, most=counts), seed=seed)[0]
+    shares = apportion(counts, limit, least=least, most=counts)
+    return choose(targets, shares=shares, seed=derive(seed, "limit"))[0]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
 
 from nnray.data.root import existing_root
+from nnray.data.stream import Source, Streams
 from nnray.errors import DataError
 
 _PART = re.compile(r"(train|val|test)(?:id|idation|ing)?(?![a-z])", re.IGNORECASE)
@@ -126,3 +128,30 @@ def by_split(place: Place, suffixes: Sequence[str], *, name: str) -> dict[str, t
             f"{name}: {place.shown} has files of {', '.join(sorted(split))} only; none to train on"
         )
     return {part: tuple(paths) for part, paths in split.items()}
+
+
+def streams_of(
+    files: Container[str], source: Callable[[str], Source], *, hold_back: float, split_seed: int
+) -> Streams:
+    """The splits that there are files of; that of test is opened only when it is called for.
+
+    Args:
+        files: By split, as ``by_split`` gives them.
+        source: Opens those of a split.
+        hold_back: What to test on where there are no files of test.
+        split_seed: Which of them.
+    """
+    return Streams(
+        train=source("train"),
+        val=source("val") if "val" in files else None,
+        test=(lambda: source("test")) if "test" in files else None,
+        hold_back=hold_back,
+        split_seed=split_seed,
+    )
+
+
+def in_memory(streams: Streams, *, name: str) -> Any:
+    """Read all of it now."""
+    from nnray.data.stream_memory import resident  # brings torch, which processes that only read do without
+
+    return resident(streams, name=name)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from nnray.data.image import MODES, pair
-from nnray.data.stream import Array, Integers, Streams
+from nnray.data.stream import Array, Integers
 from nnray.data.stream_columns import BLOCK_BYTES, Columns, checked, features, layout
-from nnray.data.stream_files import Place, by_split, locate
+from nnray.data.stream_files import Place, by_split, in_memory, locate, streams_of
 from nnray.data.stream_labels import LabelColumn
 from nnray.errors import DataError
 from nnray.fields import NonNegative, NonNegativeInt, PositiveInt
@@ -98,18 +98,8 @@ def parquet(
     def source(split: str) -> ParquetSource:
         return _source(place, files[split], wanted, label=label, image=image)
 
-    streams = Streams(
-        train=source("train"),
-        val=source("val") if "val" in files else None,
-        test=(lambda: source("test")) if "test" in files else None,
-        hold_back=test,
-        split_seed=split_seed,
-    )
-    if stream:
-        return streams
-    from nnray.data.stream_memory import resident  # brings torch, which processes that only read do without
-
-    return resident(streams, name="parquet")
+    streams = streams_of(files, source, hold_back=test, split_seed=split_seed)
+    return streams if stream else in_memory(streams, name="parquet")
 
 
 def _source(

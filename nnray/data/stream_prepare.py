@@ -15,14 +15,13 @@ import numpy as np
 import torch
 
 from nnray.data.splits import DataInfo, DataSplits
-from nnray.data.stratify import limited, split_off
+from nnray.data.stratify import held_for_validation, limited
 from nnray.data.stream import Array, Reader, Source, Streamed, Streams, read_here
 from nnray.data.stream_labels import classes_of, numbered
 from nnray.data.stream_memory import held_back
 from nnray.data.stream_moments import RunningMoments
 from nnray.data.stream_order import plan
 from nnray.errors import DataError
-from nnray.seeding import derive
 
 _SLACK = 1e-4
 
@@ -116,14 +115,13 @@ def _among(streamed: Streamed, index: torch.Tensor) -> Array:
 
 
 def _chosen(train: Streamed, *, seed: int, validation: float) -> Array:
-    targets, seed = _targets(train), derive(seed, "validation")
-    return _among(train, split_off(targets, amount=validation, seed=seed, key="data.validation")[0])
+    return _among(train, held_for_validation(_targets(train), amount=validation, seed=seed)[0])
 
 
 def _limited(train: Streamed, limit: int | None, *, seed: int) -> Streamed:
     if limit is None or limit >= len(train):
         return train
-    kept = limited(_targets(train), limit=limit, seed=derive(seed, "limit"))
+    kept = limited(_targets(train), limit=limit, seed=seed)
     return replace(train, chosen=_among(train, kept))
 
 
