@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,3 +29,8 @@ def versions(*packages: str) -> str:
     """The machine, these packages' versions, Python's, and the commit."""
     listed = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{processor()}, {listed}, Python {platform.python_version()}, {commit()}"
+
+
+def row(*cells: str) -> str:
+    """A row for jobs/LOG.md: the day, what was measured, and on what."""
+    return " | ".join([f"| {time.strftime('%Y-%m-%d')}", *cells, f"{versions('torch')} |"])

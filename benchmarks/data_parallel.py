@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from _machine import commit, processor
+from _machine import row
 
 if TYPE_CHECKING:
     from nnray.config import Experiment
@@ -144,21 +143,15 @@ def run_apart(model: str, *, epochs: int) -> dict[str, list[float]]:
 
 def report(model: str, seconds: dict[str, list[float]]) -> str:
     """A row for jobs/LOG.md: everything that a figure must state."""
-    import torch
-
     ratios = [ours / plain for ours, plain in zip(seconds["nnray"], seconds["plain"], strict=True)]
     times = {name: f"{1000 * median(of):.2f} ms" for name, of in seconds.items()}
     met = "met" if median(ratios) <= TARGET else "MISSED"
-    return " | ".join(
-        [
-            f"| {time.strftime('%Y-%m-%d')}",
-            f"data_parallel.py {model}, batch {BATCH_SIZE} on {WORKERS} gloo ranks, 1 thread each",
-            f"{median(ratios):.3f} times a hand-written step ({min(ratios):.3f} to {max(ratios):.3f})",
-            f"{times['nnray']} a step, by hand {times['plain']}",
-            f"target {TARGET} {met}",
-            f"n = {len(ratios)} epochs of {EXAMPLES[model] // BATCH_SIZE} steps, in turns",
-            f"{processor()}, torch {torch.__version__}, Python {platform.python_version()}, {commit()} |",
-        ]
+    return row(
+        f"data_parallel.py {model}, batch {BATCH_SIZE} on {WORKERS} gloo ranks, 1 thread each",
+        f"{median(ratios):.3f} times a hand-written step ({min(ratios):.3f} to {max(ratios):.3f})",
+        f"{times['nnray']} a step, by hand {times['plain']}",
+        f"target {TARGET} {met}",
+        f"n = {len(ratios)} epochs of {EXAMPLES[model] // BATCH_SIZE} steps, in turns",
     )
 
 
@@ -167,8 +160,6 @@ def start_up(runs: int) -> str:
 
     Both are whole commands in processes of their own, in turns, MLflow included. An epoch takes 0.1 s.
     """
-    import torch
-
     file = {
         "name": "start-up",
         "data": {"name": "digits"},
@@ -187,16 +178,12 @@ def start_up(runs: int) -> str:
                 times.append(time.perf_counter() - began)
     added = [workers - alone for workers, alone in zip(seconds["workers"], seconds["alone"], strict=True)]
     whole = {name: f"{median(times):.1f} s" for name, times in seconds.items()}
-    return " | ".join(
-        [
-            f"| {time.strftime('%Y-%m-%d')}",
-            f"data_parallel.py --start-up: Ray Train, {WORKERS} workers",
-            f"{median(added):.1f} s added to a run ({min(added):.1f} to {max(added):.1f})",
-            f"{whole['workers']} in all, {whole['alone']} in one process",
-            "no target",
-            f"n = {runs}, in turns",
-            f"{processor()}, torch {torch.__version__}, Python {platform.python_version()}, {commit()} |",
-        ]
+    return row(
+        f"data_parallel.py --start-up: Ray Train, {WORKERS} workers",
+        f"{median(added):.1f} s added to a run ({min(added):.1f} to {max(added):.1f})",
+        f"{whole['workers']} in all, {whole['alone']} in one process",
+        "no target",
+        f"n = {runs}, in turns",
     )
 
 

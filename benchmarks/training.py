@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _machine import commit, processor
+from _machine import row
 
 TARGETS = {"mlp": 3.0, "cnn": 1.4}
 CONTENDERS = ("plain", "plain_workers", "nnray")
@@ -173,21 +172,15 @@ def ratios(runs: dict[str, list[Run]], baseline: str) -> tuple[float, float, flo
 
 def log_row(model: str, runs: dict[str, list[Run]], *, epochs: int, threads: int) -> str:
     """A row for jobs/LOG.md: everything that a figure must state."""
-    import torch
-
     repeats = len(runs["nnray"])
     low, mid, high = ratios(runs, "plain")
     accuracy = {name: f"{100 * median(run.test_accuracy for run in done):.2f}" for name, done in runs.items()}
-    return " | ".join(
-        [
-            f"| {time.strftime('%Y-%m-%d')}",
-            f"training.py {model}, batch {BATCH_SIZE}, {epochs} epochs, {threads} threads",
-            f"{mid:.2f} times plain ({low:.2f} to {high:.2f})",
-            f"{median(run.samples_per_s for run in runs['nnray']):,.0f} samples/s",
-            f"test {accuracy['nnray']} % (plain {accuracy['plain']} %)",
-            f"n = {repeats}, seeds 0 to {repeats - 1}",
-            f"{processor()}, torch {torch.__version__}, Python {platform.python_version()}, {commit()} |",
-        ]
+    return row(
+        f"training.py {model}, batch {BATCH_SIZE}, {epochs} epochs, {threads} threads",
+        f"{mid:.2f} times plain ({low:.2f} to {high:.2f})",
+        f"{median(run.samples_per_s for run in runs['nnray']):,.0f} samples/s",
+        f"test {accuracy['nnray']} % (plain {accuracy['plain']} %)",
+        f"n = {repeats}, seeds 0 to {repeats - 1}",
     )
 
 

@@ -7,7 +7,6 @@ is reported with the line that stands, time of emission included: never twice.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 from nnray.assembly import Assembly, build_model, build_task, evaluation_batches
+from nnray.clock import now_ms
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.errors import ConfigError, DataError, Problem
@@ -77,7 +77,7 @@ class History:
             StaleAttempt: The run is not this process's any more.
         """
         if report.epoch not in self._records:
-            time_ms, attempt = time.time_ns() // 1_000_000, {}
+            time_ms, attempt = now_ms(), {}
             if self._fence is not None:
                 self._fence.check()
                 attempt = {"attempt": self._fence.attempt}

@@ -190,9 +190,10 @@ class _Judge(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """Have Tune ask for no environment of its own: only new processes would have that."""
-        if self._inherits:
-            trainable = trial.get_trainable_cls()  # type: ignore[no-untyped-call]
-            tune_controller._class_cache._cache.setdefault(trainable, ray.remote(trainable))
+        trainable = trial.get_trainable_cls()  # type: ignore[no-untyped-call]
+        made = tune_controller._class_cache._cache
+        if self._inherits and trainable not in made:
+            made[trainable] = ray.remote(trainable)
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         if trial.trial_id not in self._over:
