@@ -43,3 +43,8 @@ def root() -> Path:
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in an empty folder, so that no test reads or writes the repository by accident."""
     monkeypatch.chdir(tmp_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is quick, and needs no Ray, comes first."""
+    items.sort(key=lambda item: not item.path.is_relative_to(ROOT / "tests" / "unit"))

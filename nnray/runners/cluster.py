@@ -25,6 +25,7 @@ from typing import Any, Self
 
 from nnray.errors import ClusterError
 from nnray.runners.cores import available_cores
+from nnray.runners.disconnect import disconnect
 from nnray.runners.guard import watch
 
 _SOCKET_ROOM = 40
@@ -148,9 +149,7 @@ class Cluster:
             self._ready.set()
         self._done.wait()
         if self._is_ours:
-            import ray
-
-            ray.shutdown()
+            disconnect()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -159,10 +158,11 @@ class Cluster:
 
         if ray.is_initialized():
             return
-        self._is_ours = True
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is not None:
             _knock(self._address)
+        self._is_ours = True
+        if self._address is not None:
             ray.init(address=self._address, **common)
             return
         self._folder = _short_folder()

@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 NNRAY = [sys.executable, "-m", "nnray.cli"]
 SMALL = ["training.epochs=1", "data.limit=200", "sweep.scheduler=none"]
+LONG = ["sweep.trials=3", "training.epochs=150", "data.limit=1000", "sweep.scheduler=none"]
+"""With a trial at the end that outlasts a command or two."""
 
 
 @pytest.fixture(scope="module")
@@ -158,16 +160,16 @@ def test_a_sweep_is_shown_as_it_runs_and_recorded_in_postgresql(
 @pytest.mark.usefixtures("token")
 def test_a_job_goes_on_without_its_client_and_is_attached_to_again(head: RayHead) -> None:
     name = "name=alone"
-    watching = started("submit", "sweep", "jobs/digits.yaml", "sweep.trials=4", *SMALL, name, "--id", "alone")
-    seen = read_until(watching, "[1/4]")
+    watching = started("submit", "sweep", "jobs/digits.yaml", *LONG, name, "--id", "alone")
+    seen = read_until(watching, "[1/3]")
     watching.send_signal(signal.SIGKILL)
     finish(watching)
     assert status("alone")["status"] == "RUNNING"
     attached = nnray("jobs", "logs", "alone")
     assert attached.returncode == 0, attached.stderr
     assert attached.stdout.startswith("".join(seen))
-    assert attached.stdout.count("[4/4]") == 1
-    assert stored(head)[("alone", "FINISHED")] == 5
+    assert attached.stdout.count("[3/3]") == 1
+    assert stored(head)[("alone", "FINISHED")] == 4
     other = nnray("submit", "sweep", "jobs/digits.yaml", "sweep.trials=5", *SMALL, name, "--id", "alone")
     assert other.returncode == 2
     assert "has other content" in other.stderr
@@ -175,18 +177,9 @@ def test_a_job_goes_on_without_its_client_and_is_attached_to_again(head: RayHead
 
 @pytest.mark.usefixtures("token")
 def test_a_job_that_was_stopped_goes_on_with_its_run(head: RayHead) -> None:
-    words = [
-        "submit",
-        "sweep",
-        "jobs/digits.yaml",
-        "sweep.trials=12",
-        *SMALL,
-        "name=halted",
-        "--id",
-        "halted",
-    ]
+    words = ["submit", "sweep", "jobs/digits.yaml", *LONG, "name=halted", "--id", "halted"]
     watching = started(*words)
-    read_until(watching, "[1/12]")
+    read_until(watching, "[1/3]")
     watching.send_signal(signal.SIGINT)
     _, err = finish(watching)
     assert watching.returncode == 130
@@ -199,7 +192,7 @@ def test_a_job_that_was_stopped_goes_on_with_its_run(head: RayHead) -> None:
     gone_on = nnray(*words)
     assert gone_on.returncode == 0, gone_on.stdout + gone_on.stderr
     assert "job halted.2: goes on with the run of halted" in gone_on.stderr
-    assert stored(head) == stored(head) | {("halted", "FINISHED"): 13}
+    assert stored(head) == stored(head) | {("halted", "FINISHED"): 4}
     assert len(list((head.home / "nnray/runs").glob("halted-*"))) == 1
     listed = {job["id"]: job["status"] for job in json.loads(nnray("jobs", "list", "--json").stdout)}
     assert listed.items() >= {"halted": "STOPPED", "halted.2": "SUCCEEDED"}.items()
