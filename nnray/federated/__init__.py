@@ -1,0 +1,1 @@
+"""Federated training: clients learn on their own examples, a server joins what they learnt."""

@@ -1,0 +1,1 @@
+"""The algorithms of federated learning, each in a file of its own."""

@@ -1,0 +1,135 @@
+"""What a federated algorithm is: pure functions over flat vectors, and nothing of how a round is carried out.
+
+In a round, every client of the cohort starts from the same weights. ``pull`` says how its gradient differs
+from that of its own examples; it trains; ``message`` says what it sends and what it keeps for its next
+round. The engine takes means of what was sent, and ``step`` makes the next weights of them. All state goes
+in and comes out as vectors, so that resuming is loading them.
+
+Legend: P the parameters of the model, as one flat vector (`federated.weights`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T")
+Vectors = Mapping[str, Tensor]
+"""State by name: ``[P] float32`` vectors, or scalars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What is added to a client's gradient at weights ``w``: ``proximal * (w - start) + drift``.
+
+    Args:
+        proximal: Strength of the pull back to where the client started.
+        drift: The same in every step, ``[P] float32``; None for nothing.
+        start: Weights to start from, where they are not those of the server.
+    """
+
+    proximal: float = 0.0
+    drift: Tensor | None = None
+    start: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientUpdate:
+    """What training on a client's examples came to.
+
+    Args:
+        client: Number of the client.
+        num_examples: That it trained on.
+        num_steps: Optimizer steps that it took.
+        lr: Learning rate of its steps.
+        momentum: Of its optimizer; 0 where it has none.
+        delta: Weights at its end minus weights at its start, ``[P] float32``.
+        loss: Mean training loss over its steps.
+        start_loss: Mean loss of its examples at the round's weights; NaN unless the strategy needs it.
+    """
+
+    client: int
+    num_examples: int
+    num_steps: int
+    lr: float
+    momentum: float
+    delta: Tensor
+    loss: float
+    start_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted(Generic[T]):
+    """A value, and what it weighs in the mean over clients.
+
+    Args:
+        value: What is averaged.
+        weight: Not negative; of all clients together not zero.
+    """
+
+    value: T
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a client sends, and what it keeps.
+
+    Args:
+        vectors: Averaged over clients, each ``[P] float32``.
+        numbers: Likewise.
+        kept: The client's state from now on.
+    """
+
+    vectors: Mapping[str, Weighted[Tensor]]
+    numbers: Mapping[str, Weighted[float]] = field(default_factory=dict)
+    kept: Vectors = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a round's messages came to.
+
+    Args:
+        vectors: Weighted means, each ``[P] float64``.
+        numbers: Weighted means.
+        num_clients: Clients that sent one.
+        population: All clients there are.
+    """
+
+    vectors: Mapping[str, Tensor]
+    numbers: Mapping[str, float]
+    num_clients: int
+    population: int
+
+
+class Strategy(Protocol):
+    """A federated algorithm."""
+
+    @property
+    def needs_start_loss(self) -> bool:
+        """Whether clients measure the round's weights on their examples before they train."""
+
+    @property
+    def has_client_state(self) -> bool:
+        """Whether clients keep something from round to round."""
+
+    def server_state(self, params: Tensor) -> Vectors:
+        """What the server keeps, before the first round."""
+
+    def pull(self, server: Vectors, client: Vectors) -> Pull:
+        """How a client's steps differ from plain ones.
+
+        Args:
+            server: What the server keeps.
+            client: What the client kept; empty in its first round.
+        """
+
+    def message(self, update: ClientUpdate, *, server: Vectors, client: Vectors) -> Message:
+        """What a client sends, and keeps, after it has trained."""
+
+    def step(self, params: Tensor, means: Means, *, server: Vectors) -> tuple[Tensor, Vectors]:
+        """The next weights, ``[P] float32``, and what the server keeps; nothing is changed in place."""
