@@ -33,7 +33,8 @@ def experiment_keys() -> str:
 def catalog() -> str:
     """Every plug-in of every kind, with its keys."""
     kinds = (
-        f"## {kind}s\n\n" + "\n\n".join(_entry(kind, name) for name in CATALOG[kind]) for kind in CATALOG
+        f"## {registry.plural(kind)}\n\n" + "\n\n".join(_entry(kind, name) for name in CATALOG[kind])
+        for kind in CATALOG
     )
     return "\n\n".join(kinds)
 

@@ -70,4 +70,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "pbt": "nnray.runners.sweep.pbt:pbt",
         "none": "nnray.runners.sweep.schedulers:none",
     },
+    "partition": {},
+    "sampler": {},
+    "strategy": {},
 }

@@ -32,7 +32,9 @@ SECTIONS = ["Args", "Returns", "Yields", "Shape", "Units", "Raises", "Source"]
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 
 # Functions of three arguments in an order that is known by heart, and the plug-ins that get three from nnray.
-THREE_POSITIONAL = {"better", "evaluate", *CATALOG["searcher"], *CATALOG["scheduler"]}
+THREE_POSITIONAL = {"better", "evaluate"} | {
+    name for kind in ("searcher", "scheduler", "partition") for name in CATALOG[kind]
+}
 
 # Methods that take what a library's base class calls them with.
 CALLED_BY_OTHERS = {"sample_independent"}

@@ -7,7 +7,16 @@ from nnray.config.conditions import active, in_order, is_active
 from nnray.config.dump import dump
 from nnray.config.experiment import Experiment
 from nnray.config.expressions import Constraint
-from nnray.config.load import load, override, parse, require_sweep, with_overrides
+from nnray.config.federated import FederatedConfig, TargetConfig
+from nnray.config.load import (
+    load,
+    override,
+    parse,
+    require_federated,
+    require_sweep,
+    require_validation,
+    with_overrides,
+)
 from nnray.config.ranges import Range
 from nnray.config.schema import json_schema
 from nnray.config.sections import (
@@ -28,9 +37,11 @@ __all__ = [
     "DataConfig",
     "EarlyStopping",
     "Experiment",
+    "FederatedConfig",
     "ParallelConfig",
     "Range",
     "SweepConfig",
+    "TargetConfig",
     "TrackingConfig",
     "TrainingConfig",
     "active",
@@ -42,6 +53,8 @@ __all__ = [
     "load",
     "override",
     "parse",
+    "require_federated",
     "require_sweep",
+    "require_validation",
     "with_overrides",
 ]

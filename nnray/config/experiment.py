@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 
 from nnray.config.components import Component, Kind, Section
+from nnray.config.federated import FederatedConfig
+from nnray.config.paths import get
 from nnray.config.problems import to_problems
 from nnray.config.sections import (
     DataConfig,
@@ -18,9 +21,10 @@ from nnray.config.sections import (
     TrackingConfig,
     Training,
     TrainingConfig,
+    must_be_part,
 )
 from nnray.config.space import space_problems
-from nnray.errors import ConfigError
+from nnray.errors import ConfigError, Problem
 from nnray.fields import NonNegativeInt
 
 
@@ -41,6 +45,7 @@ class Experiment(Section):
         training: How it is trained.
         parallel: Training by several processes at once.
         sweep: What to search.
+        federated: Training by clients that keep their examples.
         tracking: Where it is recorded.
 
     Raises:
@@ -57,6 +62,7 @@ class Experiment(Section):
     training: Training = TrainingConfig()
     parallel: ParallelConfig | None = None
     sweep: SweepConfig | None = None
+    federated: FederatedConfig | None = None
     tracking: Tracking = TrackingConfig()
 
     @property
@@ -84,7 +90,21 @@ class Experiment(Section):
             made = handler(values)
         except ValidationError as error:
             found = to_problems(error, cls)
-            raise ConfigError("experiment", [*found, *space_problems(cls, values, search=search)]) from None
-        if found := space_problems(cls, made, search=search):
+            found += [*_validation_problems(values), *space_problems(cls, values, search=search)]
+            raise ConfigError("experiment", found) from None
+        if found := [*_validation_problems(made), *space_problems(cls, made, search=search)]:
             raise ConfigError("experiment", found)
         return made
+
+
+def _validation_problems(values: Any) -> Iterator[Problem]:
+    """Only a federated run does without a validation split, and then it can't be measured on one."""
+    amount, federated = get(get(values, "data"), "validation"), get(values, "federated")
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or amount != 0:
+        return
+    if federated is None:
+        yield Problem("data.validation", f"{must_be_part(amount)}; 0 needs a federated section")
+    metric = get(get(federated, "target"), "metric")
+    if isinstance(metric, str) and metric.startswith("val_"):
+        message = f"is measured on a validation split, and data.validation is 0 (got {metric!r})"
+        yield Problem("federated.target.metric", message)

@@ -11,6 +11,7 @@ from typing import Any
 
 from nnray import registry
 from nnray.config.experiment import Experiment
+from nnray.config.federated import FederatedConfig
 from nnray.config.overrides import apply, read_overrides
 from nnray.config.reader import MAX_BYTES, read_yaml
 from nnray.config.sections import SweepConfig
@@ -103,6 +104,32 @@ def require_sweep(experiment: Experiment) -> SweepConfig:
         message = f"is missing: say what to search, such as {example}"
         raise ConfigError(experiment.name, [Problem("sweep", message)])
     return experiment.sweep
+
+
+def require_federated(experiment: Experiment) -> FederatedConfig:
+    """The experiment's federated section.
+
+    Raises:
+        ConfigError: It has none, or the file asks for what clients can't do.
+    """
+    if experiment.federated is None:
+        message = "is missing: say who trains, such as federated: {clients: 100, cohort: 10}"
+        raise ConfigError(experiment.name, [Problem("federated", message)])
+    if experiment.data.stream:
+        message = "clients' examples are drawn by their number: leave it out for federate"
+        raise ConfigError(experiment.name, [Problem("data.stream", message)])
+    return experiment.federated
+
+
+def require_validation(experiment: Experiment) -> None:
+    """Refuse to choose epochs or trials by a validation split that there is none of.
+
+    Raises:
+        ConfigError: ``data.validation`` is 0.
+    """
+    if not experiment.data.validation:
+        message = "is 0, which only federate can do without: hold out a part, such as data.validation=0.1"
+        raise ConfigError(experiment.name, [Problem("data.validation", message)])
 
 
 def _made(

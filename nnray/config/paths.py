@@ -26,13 +26,17 @@ def section_of(hint: Any) -> type[BaseModel] | None:
 
 
 def kind_of(hint: Any) -> str | None:
-    """The kind of component that a type stands for."""
-    while get_origin(hint) is Annotated:
-        for item in get_args(hint)[1:]:
-            if isinstance(item, Kind):
-                return item.kind
-        hint = get_args(hint)[0]
-    return None
+    """The kind of component that a type stands for, also where it may be null."""
+    while True:
+        if get_origin(hint) is Annotated:
+            for item in get_args(hint)[1:]:
+                if isinstance(item, Kind):
+                    return item.kind
+            hint = get_args(hint)[0]
+        elif hint != (inner := _not_null(hint)):
+            hint = inner
+        else:
+            return None
 
 
 def bare(hint: Any) -> Any:
@@ -40,13 +44,18 @@ def bare(hint: Any) -> Any:
     while True:
         if get_origin(hint) is Annotated:
             hint = get_args(hint)[0]
-        elif get_origin(hint) in (Union, types.UnionType):
-            others = [arg for arg in get_args(hint) if arg is not type(None)]
-            if len(others) != 1:
-                return hint
-            hint = others[0]
+        elif hint != (inner := _not_null(hint)):
+            hint = inner
         else:
             return hint
+
+
+def _not_null(hint: Any) -> Any:
+    """What a type is beside null; itself where that is nothing or not one."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    others = [arg for arg in get_args(hint) if arg is not type(None)]
+    return others[0] if len(others) == 1 else hint
 
 
 def child(hint: Any, key: str | int) -> Any:

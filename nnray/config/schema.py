@@ -9,11 +9,21 @@ from typing import Any
 from pydantic import BaseModel
 
 from nnray.config.experiment import Experiment
+from nnray.config.federated import FederatedConfig, TargetConfig
 from nnray.config.ranges import Range
 from nnray.config.sections import EarlyStopping, ParallelConfig, SweepConfig, TrackingConfig, TrainingConfig
 from nnray.registry import read_help
 
-_SECTIONS = (EarlyStopping, ParallelConfig, Range, SweepConfig, TrackingConfig, TrainingConfig)
+_SECTIONS = (
+    EarlyStopping,
+    FederatedConfig,
+    ParallelConfig,
+    Range,
+    SweepConfig,
+    TargetConfig,
+    TrackingConfig,
+    TrainingConfig,
+)
 
 
 def json_schema() -> dict[str, Any]:

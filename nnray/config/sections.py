@@ -20,11 +20,14 @@ MEASURES = ("parameters", "latency_ms", "epoch_seconds")
 
 
 def _check_part(value: float) -> float:
-    if (isinstance(value, int) and value >= 1) or 0 < value < 1:
+    if (isinstance(value, int) and value >= 1) or 0 <= value < 1:
         return value
-    raise failure(
-        f"must be a fraction above 0 and below 1, or a number of examples from 1 on (got {shown(value)})"
-    )
+    raise failure(must_be_part(value))
+
+
+def must_be_part(value: float) -> str:
+    """The message for a value that is no part of the examples."""
+    return f"must be a fraction above 0 and below 1, or a number of examples from 1 on (got {shown(value)})"
 
 
 def _check_metric(value: str) -> str:
@@ -74,7 +77,7 @@ class DataConfig(Component):
         name: A name of the catalog, or ``module:function`` for code of your own.
         root: Folder of the data; else ``$NNRAY_DATA``, else a cache folder.
         validation: Share or number of training examples held out for validation, where the
-            data set has no validation split of its own.
+            data set has no validation split of its own; 0, for none, where there is a ``federated`` section.
         limit: Use only so many training examples, stratified.
         normalize: Subtract the training data's mean and divide by its standard deviation.
         augment: Changes made to training batches, in order.

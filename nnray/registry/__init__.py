@@ -14,7 +14,7 @@ from nnray.registry.checks import (
 )
 from nnray.registry.lookup import is_user_code, kinds, names, parameters, signature, summary
 from nnray.registry.signatures import RUNTIME, Parameter, Signature, read_help
-from nnray.registry.wording import a, describe, must_be, shown
+from nnray.registry.wording import a, describe, must_be, plural, shown
 
 __all__ = [
     "POSITIONAL",
@@ -31,6 +31,7 @@ __all__ = [
     "names",
     "parameters",
     "plain",
+    "plural",
     "problems",
     "read_help",
     "renamed",

@@ -23,6 +23,9 @@ EXPECTED: Mapping[str, str] = {
     "task": "a Task",
     "optimizer": "a torch.optim.Optimizer",
     "schedule": "a Schedule",
+    "partition": "a Partition",
+    "sampler": "the numbers of the chosen clients",
+    "strategy": "a Strategy",
 }
 
 

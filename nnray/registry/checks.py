@@ -23,6 +23,9 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "schedule": ("optimizer",),
     "searcher": ("metric", "mode", "seed"),
     "scheduler": ("metric", "mode", "seed"),
+    "partition": ("labels", "num_clients", "rng"),
+    "sampler": ("num_clients", "rng"),
+    "strategy": (),
 }
 """What nnray hands to a plug-in of each kind, by position."""
 

@@ -8,7 +8,7 @@ from nnray.catalog import CATALOG
 from nnray.errors import ConfigError, Problem, suggestion
 from nnray.registry.lookup import names, parameters, summary
 from nnray.registry.signatures import Parameter
-from nnray.registry.wording import describe, shown
+from nnray.registry.wording import describe, plural, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Entry:
 
 def kinds() -> tuple[str, ...]:
     """The kinds of things that an experiment may name, in the plural: ``models``, ..."""
-    return tuple(f"{kind}s" for kind in CATALOG)
+    return tuple(plural(kind) for kind in CATALOG)
 
 
 def entries(kind: str) -> tuple[Entry, ...]:
@@ -40,9 +40,9 @@ def entries(kind: str) -> tuple[Entry, ...]:
     Raises:
         ConfigError: There is no such kind.
     """
-    if kind.removesuffix("s") not in CATALOG:
+    singular = next((one for one in CATALOG if kind in (one, plural(one))), None)
+    if singular is None:
         raise ConfigError("list", [Problem("", f"no such kind {kind!r}; {suggestion(kind, kinds())}")])
-    singular = kind.removesuffix("s")
     return tuple(_entry(singular, name) for name in names(singular))
 
 

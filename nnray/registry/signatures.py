@@ -20,7 +20,10 @@ from nnray.errors import suggestion
 from nnray.registry.annotations import read_annotation, read_constant
 from nnray.registry.source import STEPS, Module, Unreadable, define
 
-RUNTIME = frozenset({"num_steps", "steps_per_epoch", "seed", "root", "stream", "space", "trials"})
+RUNTIME = frozenset(
+    {"num_steps", "steps_per_epoch", "seed", "root", "stream", "space", "trials"}
+    | {"round", "cohort", "spare", "groups", "server_optimizer"}
+)
 """Keyword-only arguments that nnray gives at run time, where the plug-in has them."""
 
 
@@ -55,6 +58,7 @@ class Signature:
         positional: Names of arguments that can be given by position.
         least: How many positional arguments there must be.
         most: How many there can be; None for any number.
+        runtime: Names of ``RUNTIME`` that it takes.
         is_open: Whether it takes any key, by ``**kwargs`` or because its source doesn't tell.
     """
 
@@ -63,7 +67,12 @@ class Signature:
     positional: tuple[str, ...] = ()
     least: int = 0
     most: int | None = None
+    runtime: frozenset[str] = frozenset()
     is_open: bool = False
+
+    def takes(self, name: str) -> bool:
+        """Whether nnray gives it a value of ``RUNTIME``."""
+        return name in self.runtime or self.is_open
 
 
 @lru_cache(maxsize=512)
@@ -113,6 +122,7 @@ def _of_function(module: Module, node: ast.FunctionDef, *, summary: str, bound: 
         positional=tuple(positional),
         least=max(0, len(positional) - len(args.defaults)),
         most=None if args.vararg else len(positional),
+        runtime=RUNTIME & {argument.arg for argument in args.kwonlyargs},
         is_open=args.kwarg is not None,
     )
 

@@ -54,6 +54,11 @@ def a(noun: str) -> str:
     return f"an {noun}" if noun[:1] in "aeiou" else f"a {noun}"
 
 
+def plural(noun: str) -> str:
+    """A noun for several: ``models``, ``strategies``."""
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+
+
 def must_be(hint: Any, value: Any) -> str:
     """The message for a value that its type doesn't allow."""
     return f"must be {describe(hint)} (got {shown(value)})"

@@ -13,7 +13,7 @@ from pydantic import Field
 from nnray import catalog, registry
 from nnray.errors import ConfigError, DataError, UserCodeError
 from nnray.fields import Fraction, Positive, PositiveInt, Probability
-from nnray.registry import Parameter, problems
+from nnray.registry import Parameter, listing, problems
 
 NETS = '''
 from __future__ import annotations
@@ -287,6 +287,22 @@ def test_the_kinds_and_names_are_those_of_the_catalog() -> None:
     assert registry.names("optimizer") == tuple(catalog.CATALOG["optimizer"])
     with pytest.raises(ConfigError, match="no kind 'modle'; did you mean 'model'"):
         registry.names("modle")
+
+
+def test_kinds_are_listed_in_the_plural() -> None:
+    assert [registry.plural(kind) for kind in ("model", "strategy")] == ["models", "strategies"]
+    assert {"models", "strategies", "partitions", "samplers"} <= set(listing.kinds())
+    assert listing.entries("strategies") == listing.entries("strategy")
+    with pytest.raises(ConfigError, match="no such kind 'strategys'; did you mean 'strategies'"):
+        listing.entries("strategys")
+
+
+def test_a_signature_tells_what_it_takes_of_the_run() -> None:
+    write("mine.py", "def f(*, groups, a=1): ...\ndef g(**k): ...\ndef h(*, server_optimizer=None): ...\n")
+    taken = {name: registry.signature("strategy", f"mine:{name}") for name in "fgh"}
+    assert [name for name in taken if taken[name].takes("groups")] == ["f", "g"]
+    assert [name for name in taken if taken[name].takes("server_optimizer")] == ["g", "h"]
+    assert list(taken["f"].parameters) == ["a"]
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ FAKES = {
     "schedule": ("constant",),
     "searcher": ("tpe",),
     "scheduler": ("asha",),
+    "partition": ("iid", "natural"),
+    "sampler": ("uniform", "poisson"),
+    "strategy": ("fedavg", "fedopt"),
 }
 
 

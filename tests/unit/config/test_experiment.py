@@ -85,7 +85,10 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("sections", "expected"),
     [
-        ({"trainign": {}}, "trainign: unknown key; did you mean 'training'? allowed: data, model, name"),
+        (
+            {"trainign": {}},
+            "trainign: unknown key; did you mean 'training'? allowed: data, federated, model, name",
+        ),
         (
             {"training": {"epoch": 3}},
             "training.epoch: unknown key; did you mean 'epochs'? allowed: accumulate",
@@ -159,7 +162,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
         ({"training": {"metric": "accuracy"}}, "must be a metric such as val_accuracy"),
         ({"tracking": {"dir": ""}}, "tracking.dir: must be text that is not empty (got '')"),
         ({"tracking": {"dir": "a\x00b"}}, "tracking.dir: must be text that is not empty"),
-        ({"federated": {}}, "federated: unknown key"),
+        ({"privacy": {}}, "privacy: unknown key"),
     ],
 )
 def test_each_mistake_has_one_clear_message(sections: dict[str, Any], expected: str) -> None:

@@ -75,3 +75,33 @@ def tpe(metric: str, mode: str, seed: int, *, startup: PositiveInt = 10) -> Any:
 def asha(metric: str, mode: str, seed: int, *, factor: PositiveInt = 4) -> Any:
     """Successive halving."""
     return metric, mode, seed, factor
+
+
+def iid(labels: Any, num_clients: int, rng: Any, *, min_size: PositiveInt = 1) -> Any:
+    """Clients alike."""
+    return labels, num_clients, rng, min_size
+
+
+def natural(labels: Any, num_clients: int, rng: Any, *, groups: Any) -> Any:
+    """A client for each writer."""
+    return labels, num_clients, rng, groups
+
+
+def uniform(num_clients: int, rng: Any, *, cohort: int, spare: int = 0) -> Any:
+    """Exactly the cohort."""
+    return num_clients, rng, cohort, spare
+
+
+def poisson(num_clients: int, rng: Any, *, cohort: int) -> Any:
+    """Each client by chance."""
+    return num_clients, rng, cohort
+
+
+def fedavg(*, weighting: Literal["examples", "uniform"] = "examples") -> Any:
+    """The mean of what clients have learnt."""
+    return weighting
+
+
+def fedopt(*, server_optimizer: Any, tau: Positive = 1e-3) -> Any:
+    """An optimizer on the server."""
+    return server_optimizer, tau
