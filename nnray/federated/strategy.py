@@ -11,8 +11,8 @@ Legend: P the parameters of the model, as one flat vector (`federated.weights`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -98,12 +98,14 @@ class Means:
         numbers: Weighted means.
         num_clients: Clients that sent one.
         population: All clients there are.
+        messages: The messages themselves, by client, where the strategy ``collects`` them.
     """
 
     vectors: Mapping[str, Tensor]
     numbers: Mapping[str, float]
     num_clients: int
     population: int
+    messages: tuple[Message, ...] = ()
 
 
 class Strategy(Protocol):
@@ -133,3 +135,32 @@ class Strategy(Protocol):
 
     def step(self, params: Tensor, means: Means, *, server: Vectors) -> tuple[Tensor, Vectors]:
         """The next weights, ``[P] float32``, and what the server keeps; nothing is changed in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a strategy may say of itself, by attributes of these names; one that it lacks has the default.
+
+    Args:
+        pooled: All examples are one client's, who takes the steps of a whole cohort.
+        is_personal: Clients go on from weights of their own; there is no model for all of them.
+        collects: ``step`` is given every message, and not the means alone.
+        local_steps: Steps that a client takes, whatever the experiment says; None for what it says.
+        full_batch: Whether a client's steps are over all of its examples, whatever the experiment says.
+        needs_sgd: Whether its equations hold for SGD only, with momentum or without it; no Nesterov.
+    """
+
+    pooled: bool = False
+    is_personal: bool = False
+    collects: bool = False
+    local_steps: int | None = None
+    full_batch: bool = False
+    needs_sgd: bool = False
+
+
+def traits(strategy: Strategy) -> Traits:
+    """What a strategy says of itself."""
+    said: dict[str, Any] = {
+        trait.name: getattr(strategy, trait.name) for trait in fields(Traits) if hasattr(strategy, trait.name)
+    }
+    return Traits(**said)

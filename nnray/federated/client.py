@@ -1,0 +1,380 @@
+"""Training on clients' examples, one client after another, with one model that is reset in place.
+
+What a client's training comes to depends on the weights it starts from, its examples, and draws named by
+``(seed, "client", round, client)``: not on who computes it, nor on what that process did before.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nnray.data.batches import Augmentation, applied, as_float
+from nnray.data.splits import Examples
+from nnray.errors import DivergedError, NnrayError
+from nnray.federated.exact import Bits, Sums, to_sums
+from nnray.federated.strategy import ClientUpdate, Message, Pull, Strategy, Vectors, Weighted
+from nnray.federated.weights import FlatModel, Weights
+from nnray.seeding import derive, torch_rng, torch_seeded
+from nnray.training.regularization import add_l1
+from nnray.training.state import Optimizer
+from nnray.training.step import LossFn
+
+BUFFERS = "buffers"
+"""Name under which float buffers are averaged, beside a strategy's own vectors."""
+
+
+class Population(Protocol):
+    """Who has which examples."""
+
+    def __len__(self) -> int:
+        """Number of clients."""
+
+    def of(self, client: int) -> NDArray[np.int64]:
+        """The examples of a client."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalTraining:
+    """How a client trains, the same for all.
+
+    Args:
+        loss_fn: Gives outputs and the mean loss of a batch.
+        make_optimizer: Of the model's parameters, for each client anew.
+        batch_size: Examples a step; None for all of a client's.
+        epochs: Passes over its examples.
+        steps: Steps, instead of epochs: as many passes as that takes.
+        momentum: Of the optimizer, for strategies that correct for it.
+        augment: Changes made to batches.
+        l1: Strength of the L1 penalty.
+        max_grad_norm: Longest gradient.
+        seed: Of the experiment.
+    """
+
+    loss_fn: LossFn
+    make_optimizer: Callable[[list[nn.Parameter]], Optimizer]
+    batch_size: int | None = None
+    epochs: int = 1
+    steps: int | None = None
+    momentum: float = 0.0
+    augment: tuple[Augmentation, ...] = ()
+    l1: float = 0.0
+    max_grad_norm: float | None = None
+    seed: int = 0
+
+    def num_steps(self, num_examples: int) -> int:
+        """Steps that a client of so many examples takes."""
+        if self.steps is not None:
+            return self.steps
+        return self.epochs * (1 if self.batch_size is None else -(-num_examples // self.batch_size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundStart:
+    """What all clients of a round begin with.
+
+    Args:
+        round: Number, from 1.
+        weights: The server's.
+        server: What the server keeps, as far as clients need it.
+        lr: Of the clients' steps; None for the optimizer's own.
+        bits: That messages are summed with.
+        room: Clients whose messages may be added up.
+    """
+
+    round: int
+    weights: Weights
+    server: Vectors = field(default_factory=dict)
+    lr: float | None = None
+    bits: Bits = field(default_factory=dict)
+    room: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReport:
+    """What is told of a client that has trained.
+
+    Args:
+        client: Its number.
+        num_examples: That it has.
+        num_steps: That it took.
+        loss: Mean over its steps.
+        seconds: That it took.
+    """
+
+    client: int
+    num_examples: int
+    num_steps: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A client that did not come to an update.
+
+    Args:
+        client: Its number.
+        error: In a line.
+        trace: Where it happened; empty where that is not known.
+    """
+
+    client: int
+    error: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What some clients of a round came to, or all of them.
+
+    Args:
+        sums: Of what they sent.
+        ints: Integer buffers, the largest of each; None without a client.
+        reports: One for each that has trained.
+        failures: One for each that has not.
+        kept: What clients keep, by number.
+        bytes_up: That their messages take.
+        messages: What each one sent, where the strategy needs them one by one.
+    """
+
+    sums: Sums = field(default_factory=Sums)
+    ints: Tensor | None = None
+    reports: tuple[ClientReport, ...] = ()
+    failures: tuple[Failed, ...] = ()
+    kept: Mapping[int, Vectors] = field(default_factory=dict)
+    bytes_up: int = 0
+    messages: Mapping[int, Message] = field(default_factory=dict)
+
+    def __add__(self, other: Outcome) -> Outcome:
+        ints = [part for part in (self.ints, other.ints) if part is not None]
+        return Outcome(
+            self.sums + other.sums,
+            torch.stack(ints).amax(0) if ints else None,
+            self.reports + other.reports,
+            self.failures + other.failures,
+            {**self.kept, **other.kept},
+            self.bytes_up + other.bytes_up,
+            {**self.messages, **other.messages},
+        )
+
+
+class ClientTrainer:
+    """Trains clients in this process.
+
+    Args:
+        model: Taken over; its weights are those of whoever trained last.
+        strategy: Says what a client adds to its gradient, sends and keeps.
+        examples: Of all clients, resident.
+        population: Who has which of them.
+        local: How each one trains.
+        on_client: Told of each client before it begins.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        strategy: Strategy,
+        *,
+        examples: Examples,
+        population: Population,
+        local: LocalTraining,
+        on_client: Callable[[int], None] = lambda client: None,
+    ) -> None:
+        self.flat = FlatModel(model)
+        self._strategy, self._examples, self._population = strategy, examples, population
+        self._local, self._on_client = local, on_client
+
+    def run(self, start: RoundStart, clients: Sequence[int], *, states: Mapping[int, Vectors]) -> Outcome:
+        """Train clients, and add up what they send.
+
+        Args:
+            start: What the round begins with.
+            clients: Who trains.
+            states: What clients keep; one without an entry takes part for the first time.
+        """
+        outcome = Outcome()
+        for client in clients:
+            self._on_client(client)
+            outcome = outcome + self._attempt(start, client, states.get(client, {}))
+        return outcome
+
+    def _attempt(self, start: RoundStart, client: int, state: Vectors) -> Outcome:
+        try:
+            return self._client(start, client, state)
+        except Exception as error:  # noqa: BLE001 (a client's fault is its own: named, and dealt with by the run)
+            kind = "" if isinstance(error, NnrayError) else f"{type(error).__name__}: "
+            return Outcome(failures=(Failed(client, f"{kind}{error}", traceback.format_exc()),))
+
+    def _client(self, start: RoundStart, client: int, state: Vectors) -> Outcome:
+        began = time.perf_counter()
+        update = self.train(start, client, state=state)
+        message = self._strategy.message(update, server=start.server, client=state)
+        after = self.flat.weights()
+        message = _with_buffers(message, after.floats - start.weights.floats, update.num_examples)
+        _require_sound(message, shape=self.flat.params.shape)
+        report = ClientReport(
+            client, update.num_examples, update.num_steps, update.loss, time.perf_counter() - began
+        )
+        collects = getattr(self._strategy, "collects", False)
+        return Outcome(
+            to_sums(message, start.bits, room=start.room),
+            after.ints,
+            (report,),
+            kept={client: message.kept} if self._strategy.has_client_state else {},
+            bytes_up=_size(message) + after.ints.nbytes,
+            messages={client: message} if collects else {},
+        )
+
+    def train(self, start: RoundStart, client: int, *, state: Vectors) -> ClientUpdate:
+        """Train one client; the model then has its weights.
+
+        Raises:
+            DivergedError: Its loss is not finite.
+        """
+        local, path = self._local, ("client", start.round, client)
+        inputs, targets = self._gather(client)
+        pull = self._strategy.pull(start.server, state)
+        begin = start.weights if pull.start is None else start.weights.with_params(pull.start)
+        start_loss = math.nan
+        if self._strategy.needs_start_loss:
+            self.flat.load(start.weights)
+            start_loss = self._mean_loss(inputs, targets)
+        self.flat.load(begin)
+        optimizer = self._optimizer(start.lr)
+        lr = float(optimizer.param_groups[0]["lr"])
+        terms = _Terms(self.flat, pull, begin.params)
+        self.flat.module.train()
+        losses: list[Tensor] = []
+        with torch_seeded(local.seed, *path, "dropout"):
+            for x, y in self._batches(inputs, targets, path=path):
+                losses.append(self._step(optimizer, x, y, terms=terms))
+        loss = torch.stack(losses).mean()
+        if not bool(torch.isfinite(loss)):
+            raise DivergedError(start.round, _first_bad(losses))
+        delta = self.flat.params - begin.params
+        return ClientUpdate(
+            client, len(targets), len(losses), lr, local.momentum, delta, float(loss), start_loss
+        )
+
+    def _gather(self, client: int) -> tuple[Tensor, Tensor]:
+        index = torch.from_numpy(self._population.of(client)).to(self._examples.targets.device)
+        inputs = self._examples.inputs.index_select(0, index)
+        device = self.flat.params.device
+        return as_float(inputs.to(device)), self._examples.targets.index_select(0, index).to(device)
+
+    def _optimizer(self, lr: float | None) -> Optimizer:
+        optimizer = self._local.make_optimizer(self.flat.parameters)
+        if lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+        return optimizer
+
+    def _batches(
+        self, inputs: Tensor, targets: Tensor, *, path: tuple[str | int, ...]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As many batches as there are steps, in a new order for each pass."""
+        local, size = self._local, self._local.batch_size or len(targets)
+        rng = torch_rng(local.seed, *path, "order")
+        left = local.num_steps(len(targets))
+        while left:
+            order = torch.randperm(len(targets), generator=rng)
+            x, y = (
+                inputs.index_select(0, order.to(inputs.device)),
+                targets.index_select(0, order.to(targets.device)),
+            )
+            for batch in zip(torch.split(x, size)[:left], torch.split(y, size)[:left], strict=True):
+                yield self._augmented(*batch, path=(*path, "augment", left)) if local.augment else batch
+                left -= 1
+
+    def _augmented(self, x: Tensor, y: Tensor, *, path: tuple[str | int, ...]) -> tuple[Tensor, Tensor]:
+        rng = torch.Generator().manual_seed(derive(self._local.seed, *path))
+        for apply in self._local.augment:
+            x, y = applied(apply, x, targets=y, rng=rng)
+        return x, y
+
+    def _step(self, optimizer: Optimizer, x: Tensor, y: Tensor, *, terms: _Terms) -> Tensor:
+        _, loss = self._local.loss_fn(self.flat.module, x, y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._local.l1:
+            add_l1(self.flat.module, self._local.l1)
+        if self._local.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.flat.parameters, self._local.max_grad_norm)
+        terms.add()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def _mean_loss(self, inputs: Tensor, targets: Tensor) -> float:
+        """Of the model as it stands, over examples, as in training but for dropout and batch norm."""
+        self.flat.module.eval()
+        with torch.no_grad():
+            parts = zip(torch.split(inputs, _AT_ONCE), torch.split(targets, _AT_ONCE), strict=True)
+            total = sum(float(self._local.loss_fn(self.flat.module, x, y)[1]) * len(y) for x, y in parts)
+        return total / len(targets)
+
+
+_AT_ONCE = 1000
+"""Examples measured at a time."""
+
+
+class _Terms:
+    """What a strategy adds to every gradient."""
+
+    def __init__(self, flat: FlatModel, pull: Pull, start: Tensor) -> None:
+        self._params, self._proximal = flat.parameters, pull.proximal
+        self._start = [slot.of(start) for slot in flat.slots] if pull.proximal else []
+        self._drift = [slot.of(pull.drift) for slot in flat.slots] if pull.drift is not None else []
+
+    @torch.no_grad()
+    def add(self) -> None:
+        for place, param in enumerate(self._params if self._start or self._drift else ()):
+            if param.grad is None:
+                continue
+            if self._start:
+                param.grad.add_(param - self._start[place], alpha=self._proximal)
+            if self._drift:
+                param.grad.add_(self._drift[place])
+
+
+def _with_buffers(message: Message, change: Tensor, num_examples: int) -> Message:
+    if not change.numel():
+        return message
+    assert BUFFERS not in message.vectors, f"{BUFFERS!r} is the engine's own name"
+    vectors = {**message.vectors, BUFFERS: Weighted(change, float(num_examples))}
+    return Message(vectors, message.numbers, message.kept)
+
+
+def _size(message: Message) -> int:
+    return sum(sent.value.nbytes for sent in message.vectors.values()) + 8 * len(message.numbers)
+
+
+def _require_sound(message: Message, *, shape: torch.Size) -> None:
+    for name, sent in message.vectors.items():
+        if name != BUFFERS and sent.value.shape != shape:
+            raise ValueError(f"its {name!r} has shape {list(sent.value.shape)}, not {list(shape)}")
+        if not bool(torch.isfinite(sent.value.sum(dtype=torch.float64))):
+            raise ValueError(f"its update has values in {name!r} that are not finite")
+        _require_weight(name, sent.weight)
+    for name, number in message.numbers.items():
+        if not math.isfinite(number.value):
+            raise ValueError(f"its {name!r} is {number.value}")
+        _require_weight(name, number.weight)
+
+
+def _require_weight(name: str, weight: float) -> None:
+    if not (math.isfinite(weight) and weight >= 0):
+        raise ValueError(f"its {name!r} weighs {weight}: a weight is finite and not negative")
+
+
+def _first_bad(losses: Sequence[Tensor]) -> int:
+    return next(step for step, loss in enumerate(losses, start=1) if not bool(torch.isfinite(loss)))

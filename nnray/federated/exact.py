@@ -1,0 +1,189 @@
+"""Sums over clients that don't depend on who adds what to what.
+
+Vectors are summed as int64 in fixed point: adding integers is associative, so any tree of partial sums
+has the same bits. Weights and single numbers are summed exactly, as Python's integers. What is left of
+rounding is that of each client's vector, half a unit of the last of the bits.
+
+How many bits stand after the point is decided once a round for all clients, from the largest entry of
+the round before: enough of them that the mean is closer to that in float64 than 1e-6, and few enough
+that no sum can overflow. A round that needs other ones is summed again (`judge`), with the same outcome
+on any machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nnray.federated.strategy import Means, Message
+
+FIRST_BITS = 44
+"""After the point, before anything is known of how large a vector's entries are."""
+_ROOM_BITS = 62
+"""Of an int64, the sign apart, with one to spare."""
+_WANTED_BITS, _LEAST_BITS = 50, 30
+"""In the largest entry: aimed at, and below which a round is summed again."""
+_UNIT = 1100
+"""Every float64 is a multiple of 2 to the power of minus this."""
+
+Bits = Mapping[str, int]
+"""After the point, by name of the vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSum:
+    """The weighted sum of a vector over clients.
+
+    Args:
+        total: In fixed point, ``int64``.
+        peak: Largest entry of a client's weighted vector, by magnitude.
+        weight: Of all clients, an exact multiple of 2 ** -1100.
+    """
+
+    total: Tensor
+    peak: float
+    weight: int
+
+    def __add__(self, other: VectorSum) -> VectorSum:
+        total = self.total + other.total
+        return VectorSum(total, max(self.peak, other.peak), self.weight + other.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberSum:
+    """The weighted sum of a number over clients, and of its weights, both exact."""
+
+    total: int
+    weight: int
+
+    def __add__(self, other: NumberSum) -> NumberSum:
+        return NumberSum(self.total + other.total, self.weight + other.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What messages come to, of some clients or of all.
+
+    Args:
+        vectors: Sums by name.
+        numbers: Likewise.
+        count: Clients.
+    """
+
+    vectors: Mapping[str, VectorSum] = field(default_factory=dict)
+    numbers: Mapping[str, NumberSum] = field(default_factory=dict)
+    count: int = 0
+
+    def __add__(self, other: Sums) -> Sums:
+        if not self.count or not other.count:
+            return self if self.count else other
+        assert self.vectors.keys() == other.vectors.keys(), "clients must send the same vectors"
+        assert self.numbers.keys() == other.numbers.keys(), "clients must send the same numbers"
+        return Sums(
+            {name: value + other.vectors[name] for name, value in self.vectors.items()},
+            {name: value + other.numbers[name] for name, value in self.numbers.items()},
+            self.count + other.count,
+        )
+
+    def means(self, bits: Bits, *, population: int) -> Means:
+        """Weighted means, in float64.
+
+        Args:
+            bits: That the vectors were summed with.
+            population: All clients there are.
+        """
+        vectors = {}
+        for name, value in self.vectors.items():
+            scale = math.ldexp(1.0, -_bits_of(name, bits)) / _as_float(value.weight)
+            vectors[name] = value.total.to(torch.float64).mul_(scale)
+        numbers = {name: _quotient(value) for name, value in self.numbers.items()}
+        return Means(vectors, numbers, self.count, population)
+
+
+def to_sums(message: Message, bits: Bits, *, room: int) -> Sums:
+    """One client's message in fixed point.
+
+    Args:
+        message: All of it finite.
+        bits: After the point.
+        room: Clients that may be added up; a vector too large for that becomes zero, which `judge` sees.
+    """
+    vectors = {
+        name: _fixed(sent.value, sent.weight, bits=_bits_of(name, bits), room=room)
+        for name, sent in message.vectors.items()
+    }
+    numbers = {
+        name: NumberSum(_exact(sent.value) * _exact(sent.weight), _exact(sent.weight))
+        for name, sent in message.numbers.items()
+    }
+    return Sums(vectors, numbers, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a round's sums can be relied on.
+
+    Args:
+        bits: For the next round, or for this one again.
+        again: Names of vectors for which the bits of this round were too many or too few.
+    """
+
+    bits: Bits
+    again: tuple[str, ...]
+
+
+def judge(sums: Sums, bits: Bits, *, room: int) -> Verdict:
+    """Look at what a round's largest entries say of the bits that it was summed with.
+
+    Args:
+        sums: Of the whole round.
+        bits: That they were summed with.
+        room: As for ``to_sums``.
+    """
+    found, again = dict(bits), []
+    for name, value in sums.vectors.items():
+        if not value.peak:
+            continue
+        used = _bits_of(name, bits)
+        if not _fits(value.peak, used, room) or math.log2(value.peak) + used < _LEAST_BITS:
+            again.append(name)
+        found[name] = min(_WANTED_BITS, _ROOM_BITS - 8 - room.bit_length()) - math.frexp(value.peak)[1]
+    return Verdict(found, tuple(again))
+
+
+def _bits_of(name: str, bits: Bits) -> int:
+    return bits.get(name, FIRST_BITS)
+
+
+def _fits(peak: float, bits: int, room: int) -> bool:
+    return math.ldexp(peak, bits) * room < 2.0**_ROOM_BITS
+
+
+def _fixed(vector: Tensor, weight: float, *, bits: int, room: int) -> VectorSum:
+    exact = _exact(weight)
+    if not vector.numel():
+        return VectorSum(torch.zeros_like(vector, dtype=torch.int64), 0.0, exact)
+    low, high = torch.aminmax(vector)
+    peak = max(-float(low), float(high)) * weight
+    assert math.isfinite(peak), "what is not finite is refused before it is summed"
+    if not _fits(peak, bits, room):
+        return VectorSum(torch.zeros_like(vector, dtype=torch.int64), peak, exact)
+    scaled = vector.to(torch.float64).mul_(math.ldexp(weight, bits))
+    return VectorSum(scaled.round_().to(torch.int64), peak, exact)
+
+
+def _exact(value: float) -> int:
+    numerator, denominator = float(value).as_integer_ratio()
+    return (numerator << _UNIT) // denominator
+
+
+def _as_float(weight: int) -> float:
+    return weight / (1 << _UNIT)
+
+
+def _quotient(value: NumberSum) -> float:
+    return value.total / (value.weight << _UNIT) if value.weight else math.nan

@@ -1,0 +1,145 @@
+"""Sums over clients: the same bits in any order and any tree, close to float64, never a silent overflow."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nnray.federated.exact import FIRST_BITS, Sums, judge, to_sums
+from nnray.federated.strategy import Message, Weighted
+
+
+def message(vector: Tensor, weight: float = 1.0, number: float = 0.0) -> Message:
+    return Message({"delta": Weighted(vector, weight)}, {"loss": Weighted(number, weight)})
+
+
+def summed(messages: list[Message], bits: dict[str, int] | None = None, room: int | None = None) -> Sums:
+    parts = [to_sums(m, bits or {}, room=room or len(messages)) for m in messages]
+    return sum(parts, Sums())
+
+
+def messages(num: int, *, scale: float = 0.1, seed: int = 0) -> list[Message]:
+    rng = torch.Generator().manual_seed(seed)
+    return [
+        message(torch.randn(1000, generator=rng) * scale, weight=100.0 + 7 * i, number=1 / (i + 3))
+        for i in range(num)
+    ]
+
+
+def oracle(sent: list[Message]) -> Tensor:
+    """The weighted mean in float64."""
+    weights = [m.vectors["delta"].weight for m in sent]
+    total = sum(m.vectors["delta"].value.double() * w for m, w in zip(sent, weights, strict=True))
+    return torch.as_tensor(total) / math.fsum(weights)
+
+
+def equal(one: Sums, other: Sums) -> bool:
+    a, b = one.vectors["delta"], other.vectors["delta"]
+    same = torch.equal(a.total, b.total) and (a.peak, a.weight) == (b.peak, b.weight)
+    return same and one.numbers == other.numbers and one.count == other.count
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_order_and_any_tree_has_the_same_bits(seed: int) -> None:
+    parts = [to_sums(m, {}, room=12) for m in messages(12)]
+    whole = sum(parts, Sums())
+    rng = random.Random(seed)
+    while len(parts) > 1:
+        one, other = (parts.pop(rng.randrange(len(parts))) for _ in range(2))
+        parts.append(one + other)
+    assert equal(parts[0], whole)
+
+
+def test_nothing_is_the_neutral_element() -> None:
+    one = to_sums(messages(1)[0], {}, room=1)
+    assert equal(one + Sums(), one)
+    assert equal(Sums() + one, one)
+    assert (Sums() + Sums()).count == 0
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e-6, 1e-3, 1.0, 1e3, 1e12, 1e30])
+@pytest.mark.parametrize("num", [1, 2, 100])
+def test_the_mean_is_that_of_float64(scale: float, num: int) -> None:
+    """Within 1e-6 of its norm for every magnitude, at the latest when summed again."""
+    sent = messages(num, scale=scale)
+    sums = summed(sent)
+    bits: dict[str, int] = {}
+    verdict = judge(sums, bits, room=num)
+    if verdict.again:
+        bits = dict(verdict.bits)
+        sums = summed(sent, bits)
+        assert judge(sums, bits, room=num).again == ()
+    mean, expected = sums.means(bits, population=num).vectors["delta"], oracle(sent)
+    assert mean.dtype == torch.float64
+    assert float((mean - expected).norm()) <= 1e-6 * float(expected.norm())
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=6))
+def test_numbers_are_averaged_exactly(values: list[float]) -> None:
+    """The correctly rounded quotient of the true sum, whatever the order."""
+    from fractions import Fraction
+
+    expected = float(sum(map(Fraction, values)) / len(values))
+    for order in itertools.islice(itertools.permutations(values), 6):
+        sent = [message(torch.zeros(1), number=value) for value in order]
+        assert summed(sent).means({}, population=1).numbers["loss"] == expected
+
+
+def test_what_is_too_large_is_seen_and_summed_again() -> None:
+    sent = [message(torch.tensor([2.0**20, 1.0]), weight=3.0) for _ in range(4)]
+    sums = summed(sent)
+    verdict = judge(sums, {}, room=4)
+    assert verdict.again == ("delta",)
+    assert verdict.bits["delta"] < FIRST_BITS
+    again = summed(sent, dict(verdict.bits))
+    assert judge(again, verdict.bits, room=4).again == ()
+    assert again.means(verdict.bits, population=4).vectors["delta"].tolist() == [2.0**20, 1.0]
+
+
+def test_the_room_counts_clients_that_are_summed_elsewhere() -> None:
+    """A part that fits alone is refused where all parts together would not."""
+    alone = message(torch.tensor([2.0**17]))
+    assert judge(summed([alone], room=1), {}, room=1).again == ()
+    assert judge(summed([alone], room=4), {}, room=4).again == ("delta",)
+
+
+def test_bits_follow_the_magnitude_of_the_round_before() -> None:
+    """Entries may grow 200-fold, and shrink a thousandfold, before a round has to be summed again."""
+    verdict = judge(summed(messages(10)), {}, room=10)
+    for factor in (1e-3, 1.0, 200.0):
+        sent = messages(10, scale=0.1 * factor)
+        assert judge(summed(sent, dict(verdict.bits)), verdict.bits, room=10).again == ()
+
+
+def test_zeros_change_nothing_and_are_never_summed_again() -> None:
+    sums = summed([message(torch.zeros(5), weight=4.0) for _ in range(3)])
+    verdict = judge(sums, {"delta": 40}, room=3)
+    assert (verdict.again, verdict.bits) == ((), {"delta": 40})
+    assert sums.means({}, population=3).vectors["delta"].tolist() == [0.0] * 5
+
+
+def test_a_weight_of_zero_leaves_a_client_out() -> None:
+    one = messages(1)[0]
+    other = message(torch.full((1000,), 9.0), weight=0.0, number=5.0)
+    means = summed([one, other]).means({}, population=2)
+    assert torch.allclose(means.vectors["delta"], one.vectors["delta"].value.double(), atol=1e-9)
+    assert means.numbers["loss"] == pytest.approx(1 / 3)
+    assert means.num_clients == 2
+
+
+def test_clients_that_send_other_vectors_are_our_own_fault() -> None:
+    one = to_sums(messages(1)[0], {}, room=2)
+    other = to_sums(Message({"other": Weighted(torch.zeros(2))}), {}, room=2)
+    with pytest.raises(AssertionError, match="same vectors"):
+        _ = one + other
+
+
+def test_an_empty_vector_is_no_matter() -> None:
+    assert summed([message(torch.zeros(0))]).means({}, population=1).vectors["delta"].shape == (0,)
