@@ -1,0 +1,1 @@
+"""How the training examples are shared out among clients."""
