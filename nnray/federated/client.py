@@ -6,11 +6,12 @@ What a client's training comes to depends on the weights it starts from, its exa
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,16 +22,24 @@ from torch import Tensor, nn
 from nnray.data.batches import Augmentation, applied, as_float
 from nnray.data.splits import Examples
 from nnray.errors import DivergedError, NnrayError
-from nnray.federated.exact import Bits, Sums, to_sums
-from nnray.federated.strategy import ClientUpdate, Message, Pull, Strategy, Vectors, Weighted
+from nnray.federated.exact import to_sums
+from nnray.federated.outcome import (
+    FLOATS,
+    INTS,
+    ClientReport,
+    Failed,
+    Outcome,
+    RoundStart,
+    require_sound,
+    size_of,
+    with_buffers,
+)
+from nnray.federated.strategy import ClientUpdate, Pull, Strategy, Vectors, traits
 from nnray.federated.weights import FlatModel, Weights
 from nnray.seeding import derive, torch_rng, torch_seeded
 from nnray.training.regularization import add_l1
 from nnray.training.state import Optimizer
 from nnray.training.step import LossFn
-
-BUFFERS = "buffers"
-"""Name under which float buffers are averaged, beside a strategy's own vectors."""
 
 
 class Population(Protocol):
@@ -43,13 +52,17 @@ class Population(Protocol):
         """The examples of a client."""
 
 
+Alter = Callable[[Tensor, int, NDArray[np.int64]], Tensor]
+"""From a client's inputs, its number, and the numbers of its examples, to what it trains on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalTraining:
     """How a client trains, the same for all.
 
     Args:
         loss_fn: Gives outputs and the mean loss of a batch.
-        make_optimizer: Of the model's parameters, for each client anew.
+        make_optimizer: Of the model's parameters; it is reset for each client.
         batch_size: Examples a step; None for all of a client's.
         epochs: Passes over its examples.
         steps: Steps, instead of epochs: as many passes as that takes.
@@ -78,96 +91,6 @@ class LocalTraining:
         return self.epochs * (1 if self.batch_size is None else -(-num_examples // self.batch_size))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundStart:
-    """What all clients of a round begin with.
-
-    Args:
-        round: Number, from 1.
-        weights: The server's.
-        server: What the server keeps, as far as clients need it.
-        lr: Of the clients' steps; None for the optimizer's own.
-        bits: That messages are summed with.
-        room: Clients whose messages may be added up.
-    """
-
-    round: int
-    weights: Weights
-    server: Vectors = field(default_factory=dict)
-    lr: float | None = None
-    bits: Bits = field(default_factory=dict)
-    room: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ClientReport:
-    """What is told of a client that has trained.
-
-    Args:
-        client: Its number.
-        num_examples: That it has.
-        num_steps: That it took.
-        loss: Mean over its steps.
-        seconds: That it took.
-    """
-
-    client: int
-    num_examples: int
-    num_steps: int
-    loss: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A client that did not come to an update.
-
-    Args:
-        client: Its number.
-        error: In a line.
-        trace: Where it happened; empty where that is not known.
-    """
-
-    client: int
-    error: str
-    trace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What some clients of a round came to, or all of them.
-
-    Args:
-        sums: Of what they sent.
-        ints: Integer buffers, the largest of each; None without a client.
-        reports: One for each that has trained.
-        failures: One for each that has not.
-        kept: What clients keep, by number.
-        bytes_up: That their messages take.
-        messages: What each one sent, where the strategy needs them one by one.
-    """
-
-    sums: Sums = field(default_factory=Sums)
-    ints: Tensor | None = None
-    reports: tuple[ClientReport, ...] = ()
-    failures: tuple[Failed, ...] = ()
-    kept: Mapping[int, Vectors] = field(default_factory=dict)
-    bytes_up: int = 0
-    messages: Mapping[int, Message] = field(default_factory=dict)
-
-    def __add__(self, other: Outcome) -> Outcome:
-        ints = [part for part in (self.ints, other.ints) if part is not None]
-        return Outcome(
-            self.sums + other.sums,
-            torch.stack(ints).amax(0) if ints else None,
-            self.reports + other.reports,
-            self.failures + other.failures,
-            {**self.kept, **other.kept},
-            self.bytes_up + other.bytes_up,
-            {**self.messages, **other.messages},
-        )
-
-
 class ClientTrainer:
     """Trains clients in this process.
 
@@ -177,6 +100,7 @@ class ClientTrainer:
         examples: Of all clients, resident.
         population: Who has which of them.
         local: How each one trains.
+        alter: Changes a client's inputs, given its number and those of its examples.
         on_client: Told of each client before it begins.
     """
 
@@ -188,11 +112,15 @@ class ClientTrainer:
         examples: Examples,
         population: Population,
         local: LocalTraining,
+        alter: Alter | None = None,
         on_client: Callable[[int], None] = lambda client: None,
     ) -> None:
         self.flat = FlatModel(model)
         self._strategy, self._examples, self._population = strategy, examples, population
-        self._local, self._on_client = local, on_client
+        self._local, self._alter, self._on_client = local, alter, on_client
+        self._traits = traits(strategy)
+        self._optimizer = local.make_optimizer(self.flat.parameters)
+        self._fresh = copy.deepcopy(self._optimizer.state_dict())
 
     def run(self, start: RoundStart, clients: Sequence[int], *, states: Mapping[int, Vectors]) -> Outcome:
         """Train clients, and add up what they send.
@@ -220,19 +148,23 @@ class ClientTrainer:
         update = self.train(start, client, state=state)
         message = self._strategy.message(update, server=start.server, client=state)
         after = self.flat.weights()
-        message = _with_buffers(message, after.floats - start.weights.floats, update.num_examples)
-        _require_sound(message, shape=self.flat.params.shape)
+        if self._traits.is_personal:
+            message = replace(message, kept={**message.kept, FLOATS: after.floats, INTS: after.ints})
+        else:
+            message = with_buffers(
+                message, after.floats - start.weights.floats, num_examples=update.num_examples
+            )
+        require_sound(message, shape=self.flat.params.shape)
         report = ClientReport(
             client, update.num_examples, update.num_steps, update.loss, time.perf_counter() - began
         )
-        collects = getattr(self._strategy, "collects", False)
         return Outcome(
             to_sums(message, start.bits, room=start.room),
-            after.ints,
+            None if self._traits.is_personal else after.ints,
             (report,),
             kept={client: message.kept} if self._strategy.has_client_state else {},
-            bytes_up=_size(message) + after.ints.nbytes,
-            messages={client: message} if collects else {},
+            bytes_up=size_of(message) + after.ints.nbytes,
+            messages={client: message} if self._traits.collects else {},
         )
 
     def train(self, start: RoundStart, client: int, *, state: Vectors) -> ClientUpdate:
@@ -244,13 +176,15 @@ class ClientTrainer:
         local, path = self._local, ("client", start.round, client)
         inputs, targets = self._gather(client)
         pull = self._strategy.pull(start.server, state)
-        begin = start.weights if pull.start is None else start.weights.with_params(pull.start)
+        begin = begin_of(start.weights, state)
+        if pull.start is not None:
+            begin = begin.with_params(pull.start)
         start_loss = math.nan
         if self._strategy.needs_start_loss:
             self.flat.load(start.weights)
             start_loss = self._mean_loss(inputs, targets)
         self.flat.load(begin)
-        optimizer = self._optimizer(start.lr)
+        optimizer = self._reset(start.lr)
         lr = float(optimizer.param_groups[0]["lr"])
         terms = _Terms(self.flat, pull, begin.params)
         self.flat.module.train()
@@ -267,13 +201,18 @@ class ClientTrainer:
         )
 
     def _gather(self, client: int) -> tuple[Tensor, Tensor]:
-        index = torch.from_numpy(self._population.of(client)).to(self._examples.targets.device)
-        inputs = self._examples.inputs.index_select(0, index)
-        device = self.flat.params.device
-        return as_float(inputs.to(device)), self._examples.targets.index_select(0, index).to(device)
+        own = self._population.of(client)
+        examples, device = self._examples, self.flat.params.device
+        index = torch.from_numpy(own).to(examples.targets.device)
+        inputs = as_float(examples.inputs.index_select(0, index))
+        if self._alter is not None:
+            inputs = self._alter(inputs, client, own)
+        return inputs.to(device), examples.targets.index_select(0, index).to(device)
 
-    def _optimizer(self, lr: float | None) -> Optimizer:
-        optimizer = self._local.make_optimizer(self.flat.parameters)
+    def _reset(self, lr: float | None) -> Optimizer:
+        """The optimizer as it was before the first step."""
+        optimizer = self._optimizer
+        optimizer.load_state_dict(self._fresh)
         if lr is not None:
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -323,6 +262,13 @@ class ClientTrainer:
         return total / len(targets)
 
 
+def begin_of(weights: Weights, state: Vectors) -> Weights:
+    """The server's weights, with the buffers that a client keeps, if it does."""
+    if FLOATS not in state:
+        return weights
+    return Weights(weights.params, state[FLOATS], state[INTS])
+
+
 _AT_ONCE = 1000
 """Examples measured at a time."""
 
@@ -344,36 +290,6 @@ class _Terms:
                 param.grad.add_(param - self._start[place], alpha=self._proximal)
             if self._drift:
                 param.grad.add_(self._drift[place])
-
-
-def _with_buffers(message: Message, change: Tensor, num_examples: int) -> Message:
-    if not change.numel():
-        return message
-    assert BUFFERS not in message.vectors, f"{BUFFERS!r} is the engine's own name"
-    vectors = {**message.vectors, BUFFERS: Weighted(change, float(num_examples))}
-    return Message(vectors, message.numbers, message.kept)
-
-
-def _size(message: Message) -> int:
-    return sum(sent.value.nbytes for sent in message.vectors.values()) + 8 * len(message.numbers)
-
-
-def _require_sound(message: Message, *, shape: torch.Size) -> None:
-    for name, sent in message.vectors.items():
-        if name != BUFFERS and sent.value.shape != shape:
-            raise ValueError(f"its {name!r} has shape {list(sent.value.shape)}, not {list(shape)}")
-        if not bool(torch.isfinite(sent.value.sum(dtype=torch.float64))):
-            raise ValueError(f"its update has values in {name!r} that are not finite")
-        _require_weight(name, sent.weight)
-    for name, number in message.numbers.items():
-        if not math.isfinite(number.value):
-            raise ValueError(f"its {name!r} is {number.value}")
-        _require_weight(name, number.weight)
-
-
-def _require_weight(name: str, weight: float) -> None:
-    if not (math.isfinite(weight) and weight >= 0):
-        raise ValueError(f"its {name!r} weighs {weight}: a weight is finite and not negative")
 
 
 def _first_bad(losses: Sequence[Tensor]) -> int:

@@ -14,8 +14,9 @@ from typing import Literal, Protocol
 import torch
 
 from nnray.errors import ClientFailure, DivergedError
-from nnray.federated.client import BUFFERS, ClientReport, Failed, Outcome, RoundStart
 from nnray.federated.exact import Bits, judge
+from nnray.federated.outcome import BUFFERS, ClientReport, Failed, Outcome, RoundStart
+from nnray.federated.sampling import Cohort
 from nnray.federated.strategy import Means, Message, Strategy, Vectors
 from nnray.federated.weights import Weights
 
@@ -39,19 +40,6 @@ class RoundState:
     weights: Weights
     server: Vectors
     bits: Bits = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Cohort:
-    """Who takes part in a round.
-
-    Args:
-        chosen: Clients, ascending.
-        spares: Who takes the place of those that come to no update, the first one first.
-    """
-
-    chosen: tuple[int, ...]
-    spares: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +164,8 @@ class _Round:
         self, strategy: Strategy, train: TrainClients, policy: Policy, cohort: Cohort, *, number: int
     ) -> None:
         self._strategy, self._train, self._policy, self._number = strategy, train, policy, number
-        self._cohort = cohort
-        self._spares = list(cohort.spares)
+        self._chosen = [int(client) for client in cohort.chosen]
+        self._spares = [int(client) for client in cohort.spares]
         self.faults: list[Fault] = []
         self.bits: Bits = {}
         self.summed_again = 0
@@ -197,7 +185,7 @@ class _Round:
         raise AssertionError(f"round {self._number} can't be summed: {verdict}")
 
     def _updates(self, start: RoundStart) -> Outcome:
-        chosen = self._cohort.chosen
+        chosen = self._chosen
         outcome = self._complete(start, self._train(start, chosen) if chosen else Outcome())
         if chosen and len(outcome.reports) < self._policy.min_updates:
             self._give_up(f"{len(outcome.reports)} of {len(chosen)} clients came to an update, "

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnray.federated.client import BUFFERS, ClientTrainer, Outcome, RoundStart
+from nnray.federated.client import ClientTrainer
 from nnray.federated.exact import Sums
+from nnray.federated.outcome import BUFFERS, Outcome, RoundStart
 from nnray.federated.strategy import ClientUpdate, Pull, Vectors
 from nnray.federated.weights import FlatModel
 from nnray.seeding import torch_rng

@@ -7,18 +7,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from nnray.errors import ClientFailure, DivergedError
-from nnray.federated.client import Failed, Outcome, RoundStart
-from nnray.federated.rounds import Cohort, Policy, RoundReport, RoundState, rounds
+from nnray.federated.outcome import Failed, Outcome, RoundStart
+from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
+from nnray.federated.sampling import Cohort
 from nnray.federated.strategy import ClientUpdate, Means, Pull, Vectors
 from nnray.federated.weights import FlatModel
 from tests.unit.federated.small import Mean, examples, loss_fn, model, sgd, trainer
 
-EVERYBODY = Cohort((0, 1, 2, 3, 4, 5))
+
+def cohort(*chosen: int, spares: Sequence[int] = ()) -> Cohort:
+    return Cohort(np.array(chosen, dtype=np.int64), np.array(spares, dtype=np.int64))
+
+
+EVERYBODY = cohort(0, 1, 2, 3, 4, 5)
 
 
 def begin(*, norm: bool = False) -> RoundState:
@@ -52,13 +59,13 @@ class Local:
 
 
 def run(
-    train: Local, *, num: int = 3, state: RoundState | None = None, cohort: Cohort = EVERYBODY, **options: Any
+    train: Local, *, num: int = 3, state: RoundState | None = None, takes: Cohort = EVERYBODY, **options: Any
 ) -> Iterator[RoundReport]:
     return rounds(
         state or begin(),
         train.strategy,
         num_rounds=num,
-        draw=lambda number: cohort,
+        draw=lambda number: takes,
         train_clients=train,
         population=6,
         **options,
@@ -102,13 +109,13 @@ def test_rounds_go_on_where_they_stood() -> None:
 
 
 def test_a_round_of_nobody_changes_nothing() -> None:
-    report = last(run(Local(), num=1, cohort=Cohort(())))
+    report = last(run(Local(), num=1, takes=cohort()))
     assert (report.state.round, report.reports) == (1, ())
     assert torch.equal(report.state.weights.params, begin().weights.params)
 
 
 def test_clients_are_told_by_number_and_bytes_are_counted() -> None:
-    report = last(run(Local(workers=3), num=1, cohort=Cohort((1, 4, 5))))
+    report = last(run(Local(workers=3), num=1, takes=cohort(1, 4, 5)))
     assert [client.client for client in report.reports] == [1, 4, 5]
     size = len(begin().weights.params) * 4
     assert report.bytes_down == 3 * size
@@ -145,7 +152,7 @@ def test_dropped_clients_are_left_out_of_the_mean() -> None:
     train.fails = lambda client, call: client in (0, 3)
     report = last(run(train, num=1, policy=Policy("drop")))
     assert [(f.failed.client, f.fate) for f in report.faults] == [(0, "dropped"), (3, "dropped")]
-    rest = last(run(Local(), num=1, cohort=Cohort((1, 2, 4, 5))))
+    rest = last(run(Local(), num=1, takes=cohort(1, 2, 4, 5)))
     assert bits_of(report) == bits_of(rest)
 
 
@@ -153,16 +160,16 @@ def test_dropped_clients_are_left_out_of_the_mean() -> None:
 def test_spares_take_the_place_of_those_that_fail(on_error: Any) -> None:
     train = Local()
     train.fails = lambda client, call: client == 1
-    report = last(run(train, num=1, cohort=Cohort((1, 2), spares=(5, 0)), policy=Policy(on_error)))
+    report = last(run(train, num=1, takes=cohort(1, 2, spares=(5, 0)), policy=Policy(on_error)))
     assert [client.client for client in report.reports] == [2, 5]
     assert report.faults[-1].fate == "replaced"
-    assert bits_of(report) == bits_of(last(run(Local(), num=1, cohort=Cohort((2, 5)))))
+    assert bits_of(report) == bits_of(last(run(Local(), num=1, takes=cohort(2, 5))))
 
 
 def test_a_spare_may_fail_too() -> None:
     train = Local()
     train.fails = lambda client, call: client in (1, 5)
-    report = last(run(train, num=1, cohort=Cohort((1, 2), spares=(5, 0)), policy=Policy("drop")))
+    report = last(run(train, num=1, takes=cohort(1, 2, spares=(5, 0)), policy=Policy("drop")))
     assert [client.client for client in report.reports] == [0, 2]
     assert [(f.failed.client, f.fate) for f in report.faults] == [(1, "replaced"), (5, "replaced")]
 
