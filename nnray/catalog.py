@@ -14,6 +14,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "mnist": "nnray.data.idx:mnist",
         "fashion_mnist": "nnray.data.idx:fashion_mnist",
         "cifar10": "nnray.data.cifar:cifar10",
+        "heart_disease": "nnray.data.heart_disease:heart_disease",
         "image_folder": "nnray.data.folder:image_folder",
         "npz": "nnray.data.npz:npz",
         "parquet": "nnray.data.stream_parquet:parquet",
@@ -80,7 +81,11 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "natural": "nnray.federated.partitions.by_input:natural",
         "feature_noise": "nnray.federated.partitions.by_input:feature_noise",
     },
-    "sampler": {},
+    "sampler": {
+        "uniform": "nnray.federated.sampling:uniform",
+        "poisson": "nnray.federated.sampling:poisson",
+        "trace": "nnray.federated.sampling:trace",
+    },
     "strategy": {
         "fedavg": "nnray.federated.strategies.fedavg:fedavg",
         "fedavgm": "nnray.federated.strategies.fedavgm:fedavgm",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nnray.data.groups import GroupReader, numbered_groups
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import DataError, UserCodeError
 
@@ -20,9 +21,10 @@ _BLOCK = 8192
 _SLACK = 1e-4
 _EXPECTED = (
     'a nnray.data.splits.DataSplits, or {"train": (x, y)} with "val", "test" and "classes" as needed '
-    '("test" may be a function that returns (x, y))'
+    '("test" may be a function that returns (x, y)), "groups" (who each training example came from), and '
+    '"missing": True if NaN stands for a missing value'
 )
-_KEYS = ("train", "val", "test", "classes")
+_KEYS = ("train", "val", "test", "classes", "groups", "missing")
 
 
 def blocks(inputs: Tensor) -> Iterator[Tensor]:
@@ -43,27 +45,31 @@ def as_splits(result: Any, *, name: str) -> DataSplits:
     """
     if isinstance(result, DataSplits):
         parts: dict[str, Any] = {"train": result.train, "val": result.val, "test": result.test}
+        parts |= {"groups": result.groups, "missing": getattr(result.info, "missing", False)}
         classes: Any = getattr(result.info, "classes", None)
     else:
         parts = _mapping(result, name)
         classes = parts.pop("classes", None)
-    train = as_examples(parts["train"], where=f"{name}: train")
+    missing = parts.get("missing", False) is True
+    train = as_examples(parts["train"], where=f"{name}: train", missing=missing)
     val = parts.get("val")
-    val = None if val is None else as_examples(val, where=f"{name}: val")
-    info = DataInfo(name, tuple(train.inputs.shape[1:]), _classes(classes, train, name=name))
+    val = None if val is None else as_examples(val, where=f"{name}: val", missing=missing)
+    named = _classes(classes, train, name=name)
+    info = DataInfo(name, tuple(train.inputs.shape[1:]), named, missing=missing)
     check_fit(train, info, where=f"{name}: train")
     if val is not None:
         check_fit(val, info, where=f"{name}: val")
-    test = parts.get("test")
-    return DataSplits(train, val, None if test is None else partial(_test, test, info), info)
+    test, groups = parts.get("test"), _groups(parts.get("groups"), train, name=name)
+    return DataSplits(train, val, None if test is None else partial(_test, test, info), info, groups)
 
 
-def as_examples(pair: Any, *, where: str) -> Examples:
+def as_examples(pair: Any, *, where: str, missing: bool = False) -> Examples:
     """Make examples of a pair of tensors, arrays or sequences.
 
     Args:
         pair: Examples, or (x, y).
         where: For messages.
+        missing: Whether values of vectors may be missing, which are NaN.
 
     Raises:
         DataError: Not such a pair, empty, not finite, or of a wrong shape or type.
@@ -76,7 +82,7 @@ def as_examples(pair: Any, *, where: str) -> Examples:
     if not len(inputs) == len(targets) > 0:
         problem = "is empty" if len(inputs) == len(targets) else f"has {len(inputs)} x, but {len(targets)} y"
         raise DataError(f"{where}: {problem}; expected as many examples as labels, at least one")
-    return Examples(_inputs(inputs, where), _targets(targets, where))
+    return Examples(_inputs(inputs, where, missing=missing), _targets(targets, where))
 
 
 def check_fit(examples: Examples, info: DataInfo, *, where: str) -> None:
@@ -117,7 +123,7 @@ def _test(test: Any, info: DataInfo) -> Examples:
         pair = test() if callable(test) else test
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserCodeError(info.name, f"test() raised {type(error).__name__}: {error}") from error
-    examples = as_examples(pair, where=where)
+    examples = as_examples(pair, where=where, missing=info.missing)
     check_fit(examples, info, where=where)
     return examples
 
@@ -141,7 +147,7 @@ def _tensor(value: Any, *, where: str) -> Tensor:
         raise DataError(f"{where}: {problem}") from error
 
 
-def _inputs(inputs: Tensor, where: str) -> Tensor:
+def _inputs(inputs: Tensor, where: str, *, missing: bool) -> Tensor:
     if inputs.ndim not in (2, 4) or not inputs[0].numel():
         raise DataError(
             f"{where}: x has shape {tuple(inputs.shape)}; expected images [N, C, H, W] or vectors [N, F]"
@@ -157,7 +163,10 @@ def _inputs(inputs: Tensor, where: str) -> Tensor:
     if image and inputs.dtype == torch.uint8:
         return inputs.contiguous()
     inputs = inputs.to(torch.float32).contiguous()
-    _check_floats(inputs, where=where, image=image)
+    if missing and not image:
+        _check_missing(inputs, where=where)
+    else:
+        _check_floats(inputs, where=where, image=image)
     return inputs
 
 
@@ -174,6 +183,26 @@ def _check_floats(inputs: Tensor, *, where: str, image: bool) -> None:
             f"{where}: pixels go from {low:g} to {high:g}; allowed: 0 to 1 as floats, or 0 to 255 as uint8 "
             "(don't normalise: nnray does, by data.normalize)"
         )
+
+
+def _check_missing(inputs: Tensor, *, where: str) -> None:
+    for number, block in enumerate(blocks(inputs)):
+        if bool(torch.isinf(block).any()):
+            first = number * _BLOCK + int(torch.isinf(block).any(1).int().argmax())
+            raise DataError(
+                f"{where}: example {first} is infinite; allowed: finite numbers, NaN where missing"
+            )
+
+
+def _groups(groups: Any, train: Examples, *, name: str) -> GroupReader | None:
+    if groups is None or callable(groups):
+        return cast(GroupReader | None, groups)
+    told = numbered_groups(groups)
+    if len(told.of) != len(train):
+        raise DataError(
+            f"{name}: {len(told.of)} groups for {len(train)} training examples; expected one for each"
+        )
+    return lambda: told
 
 
 def _targets(targets: Tensor, where: str) -> Tensor:

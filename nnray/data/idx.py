@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnray.data.mnist_writers import writers
 from nnray.data.root import find_files
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import DataError
@@ -30,10 +32,13 @@ _CLOTHES = (
 def mnist(*, root: str | None = None) -> DataSplits:
     """Handwritten digits, 28 x 28 grey, ten classes: 60,000 to learn from, 10,000 to test on.
 
+    With ``writers.npz`` beside them, federated clients may be the 539 people who wrote the training digits.
+
     Args:
         root: Folder that has ``MNIST/raw``; None means ``$NNRAY_DATA``, else the user's cache folder.
     """
-    return _idx_splits("mnist", "MNIST", root=root, classes=tuple("0123456789"))
+    splits = _idx_splits("mnist", "MNIST", root=root, classes=tuple("0123456789"))
+    return replace(splits, groups=partial(writers, root))
 
 
 def fashion_mnist(*, root: str | None = None) -> DataSplits:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import torch
+
 from nnray.data.check import as_splits
+from nnray.data.groups import taken
 from nnray.data.splits import DataSplits, Examples
 from nnray.data.statistics import digest, moments
 from nnray.data.stratify import held_for_validation, limited
@@ -27,7 +31,7 @@ def prepare(
         name: The data set, as in the experiment.
         seed: Of the experiment: which examples are held back, and which are kept under ``limit``.
         validation: Share (below 1) or count (from 1 on) of training examples to hold back,
-            stratified; not used if the data set has a validation split of its own.
+            stratified, 0 for none; not used if the data set has a validation split of its own.
         limit: Train on so many examples at most, stratified; the validation split stays the same.
         normalize: Measure mean and standard deviation, on the training split only; else both are empty.
 
@@ -38,11 +42,14 @@ def prepare(
     splits = as_splits(result, name=name)
     train, val = splits.train, splits.val
     assert isinstance(train, Examples) and (val is None or isinstance(val, Examples))
-    if val is None:
-        held, rest = held_for_validation(train.targets, amount=validation, seed=seed)
-        train, val = train.take(rest), train.take(held)
+    count, kept = len(train), torch.arange(len(train))
+    if val is None and validation:
+        held, kept = held_for_validation(train.targets, amount=validation, seed=seed)
+        train, val = train.take(kept), train.take(held)
     if limit is not None and limit < len(train):
-        train = train.take(limited(train.targets, limit=limit, seed=seed))
+        index = limited(train.targets, limit=limit, seed=seed)
+        train, kept = train.take(index), kept[index]
     mean, std = moments(train.inputs) if normalize else ((), ())
-    info = replace(splits.info, mean=mean, std=std, digest=digest(train, val))
-    return DataSplits(train, val, splits.test, info)
+    info = replace(splits.info, mean=mean, std=std, digest=digest(*(part for part in (train, val) if part)))
+    groups = splits.groups and partial(taken, splits.groups, index=kept.numpy(), count=count, name=name)
+    return DataSplits(train, val, splits.test, info, groups)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from nnray.data.groups import GroupReader
 from nnray.data.stream import Streamed
 
 
@@ -16,7 +17,7 @@ class Examples:
 
     Shape:
         inputs: ``[N, C, H, W] uint8`` (0 to 255) or ``float32`` (0 to 1) for images,
-            ``[N, F] float32`` for vectors.
+            ``[N, F] float32`` for vectors, NaN where a value is missing.
         targets: ``[N] int64``, 0 to K - 1.
     """
 
@@ -46,6 +47,7 @@ class DataInfo:
         mean: Of the training split, by channel or feature, after scaling images to 0 to 1.
         std: Likewise; 1 where a channel or feature is constant.
         digest: SHA-256 over the training and validation splits, as hex.
+        missing: Whether values may be missing, which are NaN; no other data set may hold a NaN.
     """
 
     name: str
@@ -54,6 +56,7 @@ class DataInfo:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     digest: str = ""
+    missing: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -67,12 +70,14 @@ class DataSplits:
 
     Args:
         train: What a model learns from.
-        val: What choices are made by; None until it has been split off ``train``.
+        val: What choices are made by; None until it has been split off ``train``, or if none is wanted.
         test: What the final model is measured on, read only when called for; None if there is none.
         info: Read off ``train``.
+        groups: Tells who each example of ``train`` came from; None where the data set doesn't know.
     """
 
     train: Split
     val: Split | None
     test: Callable[[], Split] | None
     info: DataInfo
+    groups: GroupReader | None = None

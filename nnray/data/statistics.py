@@ -18,14 +18,20 @@ Moments = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def moments(inputs: Tensor) -> Moments:
-    """Mean and standard deviation by channel or feature; images on the scale of 0 to 1.
+    """Mean and standard deviation by channel or feature, of values that aren't missing; images from 0 to 1.
 
-    A standard deviation of 0 is given as 1, so that dividing by it is safe.
+    A standard deviation of 0 is given as 1, so that dividing by it is safe. A feature without any values
+    has mean 0.
 
     Shape:
         inputs: ``[N, C, H, W]`` or ``[N, F]``.
     """
     mean, variance = _byte_moments(inputs) if inputs.dtype == torch.uint8 else _float_moments(inputs)
+    return finish(mean, variance)
+
+
+def finish(mean: Tensor, variance: Tensor) -> Moments:
+    """Mean and standard deviation, which is 1 for what is constant."""
     std = variance.clamp(min=0).sqrt()
     # Rounding of a constant feature leaves some 1e-8 of its size, not 0.
     std[std <= 1e-7 * mean.abs()] = 1.0
@@ -56,8 +62,8 @@ def _byte_moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 def _float_moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
     over = [0, *range(2, inputs.ndim)]
-    count = inputs.numel() // inputs.shape[1]
     shape = (1, -1, *[1] * (inputs.ndim - 2))
-    mean = torch.stack([b.double().sum(over) for b in blocks(inputs)]).sum(0) / count
-    square = [(b.double() - mean.view(shape)).square().sum(over) for b in blocks(inputs)]
+    count = torch.stack([(~b.isnan()).sum(over) for b in blocks(inputs)]).sum(0).clamp(min=1)
+    mean = torch.stack([b.double().nansum(over) for b in blocks(inputs)]).sum(0) / count
+    square = [(b.double() - mean.view(shape)).square().nansum(over) for b in blocks(inputs)]
     return mean, torch.stack(square).sum(0) / count

@@ -17,6 +17,7 @@ class Preprocessed(nn.Module):
         net: Takes normalised inputs.
         mean: By channel or feature.
         std: Likewise.
+        missing: Whether inputs may be NaN, which is for missing: the network gets 0, the mean.
 
     Shape:
         inputs: ``[B, C, H, W]`` or ``[B, F]``, as ``net`` takes them.
@@ -25,15 +26,18 @@ class Preprocessed(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor, *, missing: bool = False) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.missing = net, missing
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalise, then apply the network."""
-        outputs: Tensor = self.net((inputs - self.mean) / self.std)
+        """Normalise, fill in what is missing, then apply the network."""
+        normal = (inputs - self.mean) / self.std
+        if self.missing:
+            normal = torch.where(normal.isnan(), torch.zeros_like(normal), normal)
+        outputs: Tensor = self.net(normal)
         return outputs
 
 
@@ -41,7 +45,7 @@ def preprocess(net: nn.Module, info: DataInfo) -> Preprocessed:
     """Put the statistics of a data set in front of a network; mean 0 and std 1 where it has none."""
     mean = _by_channel(info.mean or [0.0] * info.input_shape[0], info)
     std = _by_channel(info.std or [1.0] * info.input_shape[0], info)
-    return Preprocessed(net, mean, std)
+    return Preprocessed(net, mean, std, missing=info.missing)
 
 
 def _by_channel(values: Sequence[float], info: DataInfo) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from importlib import import_module
 from pathlib import Path
@@ -14,10 +15,12 @@ from nnray.catalog import CATALOG
 from nnray.data import root as root_module
 from nnray.data.batches import Batches
 from nnray.data.check import as_splits
+from nnray.data.groups import numbered_groups
 from nnray.data.prepare import prepare
 from nnray.data.splits import DataSplits, Examples
 from nnray.errors import DataError
 from tests.unit.data.files import write_cifar, write_idx, write_images, write_npz
+from tests.unit.data.heart_files import write_heart
 from tests.unit.data.streams import SHAPE, write_csv, write_parquet
 
 DATASETS = sorted(CATALOG["dataset"])
@@ -51,6 +54,8 @@ def files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_parquet(folder, count=60)
     elif name == "csv":
         write_csv(folder, count=60)
+    elif name == "heart_disease":
+        write_heart(folder / "heart_disease")
     else:
         assert name == "digits", f"write small files for {name}"
     return folder
@@ -64,10 +69,10 @@ def ready(name: str, files: Path, **kwargs: Any) -> DataSplits:
     return prepare(made(name, files), **{"name": name, "seed": 0, "validation": 0.2, **kwargs})
 
 
-def rows(examples: Examples | None) -> set[tuple[float, ...]]:
+def rows(examples: Examples | None) -> set[tuple[Any, ...]]:
     assert examples is not None
     return {
-        (*pixels, label)
+        (*("missing" if pixel != pixel else pixel for pixel in pixels), label)
         for pixels, label in zip(examples.inputs.flatten(1).tolist(), examples.targets.tolist(), strict=True)
     }
 
@@ -91,8 +96,8 @@ def test_splits_depend_on_the_seed_alone(name: str, files: Path) -> None:
     one, again, other = (ready(name, files, seed=seed) for seed in (1, 1, 2))
     assert one.val is not None
     assert again.val is not None
-    assert torch.equal(one.val.inputs, again.val.inputs)
-    assert torch.equal(one.train.inputs, again.train.inputs)
+    assert torch.equal(one.val.inputs.nan_to_num(), again.val.inputs.nan_to_num())
+    assert torch.equal(one.train.inputs.nan_to_num(), again.train.inputs.nan_to_num())
     assert one.info == again.info
     assert rows(one.val) != rows(other.val)
     assert one.info.digest != other.info.digest
@@ -125,7 +130,8 @@ def test_info_matches_the_tensors(name: str, files: Path) -> None:
         assert examples.targets.max() < info.num_classes
     assert info.name == name
     assert len(info.mean) == len(info.std) == info.input_shape[0]
-    assert all(0 < value <= 1 for value in info.std)
+    assert all(0 < value <= (1 if len(info.input_shape) == 3 else math.inf) for value in info.std)
+    assert info.missing == bool(splits.train.inputs.isnan().any())
     assert len(info.digest) == 64
 
 
@@ -135,8 +141,9 @@ def test_normalised_training_examples_have_mean_0_and_deviation_1(name: str, fil
     x = splits.train.inputs.double().transpose(0, 1).flatten(1) / scale
     mean, std = torch.tensor(splits.info.mean).double(), torch.tensor(splits.info.std).double()
     normal = (x - mean[:, None]) / std[:, None]
-    torch.testing.assert_close(normal.mean(1), torch.zeros(len(mean)).double(), rtol=0, atol=1e-5)
-    torch.testing.assert_close(normal.std(1, correction=0), torch.ones(len(mean)).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(normal.nanmean(1), torch.zeros(len(mean)).double(), rtol=0, atol=1e-5)
+    squares = normal.square().nanmean(1)
+    torch.testing.assert_close(squares, torch.ones(len(mean)).double(), rtol=0, atol=1e-5)
 
 
 def test_test_split_is_not_read_by_prepare(name: str, files: Path) -> None:
@@ -160,8 +167,8 @@ def test_batches_cover_each_example_once_an_epoch_in_an_order_of_the_epoch(name:
             splits.train
         )
         assert len(inputs) == len(splits.train)
-        assert 0 <= inputs.min() <= inputs.max() <= 1
-        orders.append(inputs)
+        assert inputs.ndim == 2 or 0 <= inputs.min() <= inputs.max() <= 1
+        orders.append(inputs.nan_to_num())
     assert torch.equal(orders[0], orders[2])
     assert not torch.equal(orders[0], orders[1])
 
@@ -184,6 +191,33 @@ def test_missing_data_are_told_with_the_place_and_the_remedy(
     assert str(tmp_path / "gone") in str(caught.value)
     assert "data.root" in str(caught.value)
     assert not (tmp_path / "gone").exists()
+
+
+def test_groups_stay_with_their_examples(name: str, files: Path) -> None:
+    """Every example keeps its own group through the validation split and the limit."""
+    whole = as_splits(made(name, files), name=name)
+    tags = [f"of {number % 4}" for number in range(len(whole.train))]
+    told = numbered_groups(tags, kind="tag")
+    whole = DataSplits(whole.train, whole.val, whole.test, whole.info, lambda: told)
+    of_row = {
+        row: told.of[at] for at in range(len(tags)) for row in rows(whole.train.take(torch.tensor([at])))
+    }
+    splits = prepare(whole, name=name, seed=0, validation=0.2, limit=25)
+    assert splits.groups is not None
+    groups = splits.groups()
+    assert groups.names == ("of 0", "of 1", "of 2", "of 3")
+    expected = [
+        of_row[next(iter(rows(splits.train.take(torch.tensor([at])))))] for at in range(len(splits.train))
+    ]
+    assert groups.of.tolist() == expected
+
+
+def test_no_validation_split_is_made_where_none_is_wanted(name: str, files: Path) -> None:
+    whole = as_splits(made(name, files), name=name)
+    splits = ready(name, files, validation=0)
+    assert (splits.val is None) == (whole.val is None)
+    assert rows(splits.train) == rows(whole.train)
+    assert splits.info.digest != ready(name, files).info.digest
 
 
 @pytest.mark.realdata

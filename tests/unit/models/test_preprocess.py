@@ -62,3 +62,22 @@ def test_the_keys_are_the_same_with_and_without_statistics() -> None:
 def test_statistics_follow_the_model_to_its_precision() -> None:
     model = Preprocessed(nn.Linear(2, 2), torch.zeros(2), torch.ones(2)).double()
     assert model(torch.ones(1, 2, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_what_is_missing_becomes_the_mean_and_nothing_else_changes() -> None:
+    info = DataInfo("made up", (2,), ("a", "b"), (2.0, 20.0), (1.0, 10.0), missing=True)
+    x = torch.tensor([[1.0, float("nan")], [float("nan"), 30.0]])
+    assert preprocess(nn.Identity(), info)(x).tolist() == [[-1.0, 0.0], [0.0, 1.0]]
+    assert x.isnan().sum() == 2
+
+
+def test_nan_is_not_hidden_where_nothing_may_be_missing() -> None:
+    x = torch.tensor([[1.0, float("nan")]])
+    assert preprocess(nn.Identity(), info_of((2,)))(x).isnan().tolist() == [[False, True]]
+
+
+def test_a_gradient_passes_around_what_is_missing() -> None:
+    info = DataInfo("made up", (2,), ("a", "b"), (0.0, 0.0), (1.0, 1.0), missing=True)
+    model = preprocess(nn.Linear(2, 1), info)
+    model(torch.tensor([[3.0, float("nan")]])).sum().backward()
+    assert model.net.weight.grad.tolist() == [[3.0, 0.0]]  # type: ignore[union-attr]
