@@ -258,19 +258,25 @@ def _check_purity(make: Make) -> None:
     strategy = make()
     now = _rounds(strategy)
     update = _updates([0], round_=4)[0]
-    state = now.clients.get(0, {})
-    means = means_of(_messages(strategy, now, [update]), population=12, collects=traits(strategy).collects)
-    given = {"weights": now.params, "delta": update.delta, **means.vectors}
-    given |= {f"server's {name}": value for name, value in now.server.items()}
-    given |= {f"client's {name}": value for name, value in state.items()}
+    given = {"weights": now.params, "the change": update.delta}
+    given |= {f"the server's {name}": value for name, value in now.server.items()}
+    given |= {f"the client's {name}": value for name, value in now.clients[0].items()}
     before = {name: value.clone() for name, value in given.items()}
-    strategy.pull(now.server, state)
-    _messages(strategy, now, [update])
+    sent = _messages(strategy, now, [update])
+    means = means_of(sent, population=12, collects=traits(strategy).collects)
+    given |= {f"the mean {name}": value for name, value in means.vectors.items()}
+    before |= {f"the mean {name}": value.clone() for name, value in means.vectors.items()}
     first = strategy.step(now.params, means, server=now.server)[0].clone()
     changed = [name for name, value in given.items() if not torch.equal(value, before[name])]
     _require(not changed, f"changes in place what it was given: {', '.join(changed)}")
-    again = strategy.step(now.params, means, server=now.server)[0]
-    _require(torch.equal(first, again), f"the same step again is {_gap(first, again):g} elsewhere")
+    again = means_of(_messages(strategy, now, [update]), population=12)
+    same = all(torch.equal(again.vectors[name], value) for name, value in means.vectors.items())
+    _require(
+        same and again.numbers == means.numbers,
+        "the same client again, as after a fault, sends another message",
+    )
+    second = strategy.step(now.params, means, server=now.server)[0]
+    _require(torch.equal(first, second), f"the same step again is {_gap(first, second):g} elsewhere")
 
 
 def _check_finite(make: Make) -> None:
@@ -307,11 +313,11 @@ def _gap(value: Tensor, other: Tensor) -> float:
 
 LAWS: Mapping[str, Callable[[Make], None]] = {
     "shapes and types are those of the protocol": _check_types,
+    "functions are pure": _check_purity,
     "changes of zero change nothing": _check_fixed_point,
+    "saved state is all the state": _check_resume,
     "the order of clients doesn't matter": _check_order,
     "identical clients are as one": _check_identical,
-    "saved state is all the state": _check_resume,
-    "functions change nothing that they are given": _check_purity,
     "weights stay finite": _check_finite,
 }
 """What every strategy obeys, by name, in the order in which it is checked."""
