@@ -17,7 +17,7 @@ from nnray.federated.partitions.partition import (
 from nnray.fields import Positive, PositiveInt
 
 _DRAWS = 1_000
-_SAMPLES = 100_000_000
+_SAMPLES = 10_000_000
 """Bound, in draws and in numbers drawn, on drawing again until no client is too small: some seconds."""
 
 

@@ -139,3 +139,9 @@ def _joined(parts: Iterable[Any], *, name: str) -> Partition:
         ) from error
     examples = np.concatenate([np.empty(0, dtype=np.int64), *map(np.sort, arrays)]).astype(np.int64)
     return Partition(examples, starts_of(np.array([len(array) for array in arrays], dtype=np.int64)))
+
+
+def everything(partition: Partition) -> Partition:
+    """One client that has what all of them have."""
+    examples = np.sort(partition.examples)
+    return Partition(examples, starts_of(np.array([len(examples)])), unused=partition.unused)
