@@ -9,7 +9,19 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnray.api import doctor, jobs, load, resume, submit, sweep, sync, train
+    from nnray.api import (
+        compare,
+        doctor,
+        federate,
+        jobs,
+        load,
+        report_partition,
+        resume,
+        submit,
+        sweep,
+        sync,
+        train,
+    )
     from nnray.config import Experiment
     from nnray.data.splits import DataInfo, DataSplits, Examples
     from nnray.errors import (
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
         TrackingError,
         UserCodeError,
     )
+    from nnray.runners.federated.result import FederatedResult
     from nnray.runners.results import RunResult
     from nnray.runners.sweep import SweepResult
 
@@ -42,15 +55,19 @@ __all__ = [
     "DivergedError",
     "Examples",
     "Experiment",
+    "FederatedResult",
     "NnrayError",
     "RunError",
     "RunResult",
     "SweepResult",
     "TrackingError",
     "UserCodeError",
+    "compare",
     "doctor",
+    "federate",
     "jobs",
     "load",
+    "report_partition",
     "resume",
     "submit",
     "sweep",
@@ -59,7 +76,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "nnray.api": ("doctor", "jobs", "load", "resume", "submit", "sweep", "sync", "train"),
+    "nnray.api": (
+        "compare",
+        "doctor",
+        "federate",
+        "jobs",
+        "load",
+        "report_partition",
+        "resume",
+        "submit",
+        "sweep",
+        "sync",
+        "train",
+    ),
     "nnray.config": ("Experiment",),
     "nnray.data.splits": ("DataInfo", "DataSplits", "Examples"),
     "nnray.errors": (
@@ -73,6 +102,7 @@ _HOMES = {
         "TrackingError",
         "UserCodeError",
     ),
+    "nnray.runners.federated.result": ("FederatedResult",),
     "nnray.runners.results": ("RunResult",),
     "nnray.runners.sweep": ("SweepResult",),
 }

@@ -41,9 +41,12 @@ CALLED_BY_OTHERS = {"sample_independent"}
 
 # What users build on: a change here is a change of the version.
 SIGNATURES = {
+    "compare": "(runs, *, metric='test_accuracy', target=None, root='runs', out='comparison')",
     "doctor": "(*, address=None, storage=None, tracking=None)",
+    "federate": "(experiment, overrides=(), *, once=None, quiet=False)",
     "jobs": "(address=None)",
     "load": "(path, overrides=())",
+    "report_partition": "(experiment, overrides=(), *, out=None)",
     "resume": "(run=None, *, root='runs', trials=None, workers=None, quiet=False)",
     "submit": "(verb, file, *, overrides=(), address=None, project=None, job=None, env=(), quiet=False)",
     "sweep": "(experiment, overrides=(), *, warm_start=None, once=None, quiet=False)",

@@ -10,19 +10,16 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer.exceptions import Exit, TyperException
 
 from nnray import __version__
+from nnray.cli.federated import compare, federate
 from nnray.cli.jobs import doctor, jobs, submit
-from nnray.cli.options import File, Json, Once, Overrides, Quiet, Root, Stopped, running
-from nnray.errors import DivergedError, NnrayError
-
-if TYPE_CHECKING:
-    from nnray.runners.results import RunResult
-    from nnray.runners.sweep import SweepResult
+from nnray.cli.options import File, Json, Once, Overrides, Quiet, Root, Stopped, print_result, running
+from nnray.errors import ClientFailure, DivergedError, NnrayError
 
 app = typer.Typer(
     name="nnray",
@@ -65,7 +62,7 @@ def train(
 
     with running():
         result = api.train(file, overrides or [], once=once, quiet=quiet)
-    _print_result(result, as_json=as_json, quiet=quiet)
+    print_result(result, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -88,7 +85,11 @@ def sweep(
 
     with running():
         result = api.sweep(file, overrides or [], warm_start=warm_start, once=once, quiet=quiet)
-    _print_result(result, as_json=as_json, quiet=quiet)
+    print_result(result, as_json=as_json, quiet=quiet)
+
+
+app.command()(federate)
+app.command()(compare)
 
 
 @app.command()
@@ -105,7 +106,9 @@ def resume(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers that a data-parallel run goes on with.", show_default=False),
+        typer.Option(
+            min=0, help="Workers that a parallel or federated run goes on with.", show_default=False
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -117,7 +120,7 @@ def resume(
         raise typer.BadParameter("name a run, or give --last: one of the two")
     with running():
         result = api.resume(run, root=root, trials=trials, workers=workers, quiet=quiet)
-    _print_result(result, as_json=as_json, quiet=quiet)
+    print_result(result, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -188,15 +191,6 @@ app.command()(doctor)
 app.add_typer(jobs, name="jobs")
 
 
-def _print_result(result: RunResult | SweepResult, *, as_json: bool, quiet: bool) -> None:
-    if as_json:
-        if not quiet:
-            typer.echo(result.summary(), err=True)
-        typer.echo(json.dumps(result.to_dict(), sort_keys=True))
-    else:
-        typer.echo(result.summary())
-
-
 def _terminated(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -229,7 +223,7 @@ def _report(error: BaseException) -> int:
         return 130
     if isinstance(error, NnrayError):
         print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, DivergedError) else 2
+        return 1 if isinstance(error, DivergedError | ClientFailure) else 2
     if isinstance(error, TyperException):
         print(f"error: {error.format_message()}", file=sys.stderr)
         return 2

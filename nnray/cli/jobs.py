@@ -43,7 +43,7 @@ jobs = typer.Typer(help="Look at the jobs of a Ray cluster.", no_args_is_help=Tr
 
 
 def submit(
-    verb: Annotated[str, typer.Argument(help="train or sweep.", show_default=False)],
+    verb: Annotated[str, typer.Argument(help="train, sweep or federate.", show_default=False)],
     file: File,
     *,
     overrides: Overrides = None,
@@ -64,7 +64,7 @@ def submit(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train or sweep on a Ray cluster; Ctrl-C stops watching, not the job."""
+    """Train, sweep or federate on a Ray cluster; Ctrl-C stops watching, not the job."""
     from nnray import api
 
     with running():

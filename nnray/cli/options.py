@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from nnray.runners.federated.result import FederatedResult
+    from nnray.runners.results import RunResult
+    from nnray.runners.sweep import SweepResult
 
 File = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
 Overrides = Annotated[
@@ -41,3 +47,15 @@ def running(*, redirect: bool = True) -> Iterator[None]:
             yield
     except KeyboardInterrupt as interrupt:
         raise Stopped(str(interrupt) or "interrupted") from interrupt
+
+
+def print_result(
+    result: RunResult | SweepResult | FederatedResult, *, as_json: bool = False, quiet: bool = False
+) -> None:
+    """Print what a verb came to: for people, or one line for scripts and the rest on stderr."""
+    if not as_json:
+        typer.echo(result.summary())
+        return
+    if not quiet:
+        typer.echo(result.summary(), err=True)
+    typer.echo(json.dumps(result.to_dict(), sort_keys=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from nnray.config.experiment import Experiment
 from nnray.config.federated import FederatedConfig
 from nnray.config.overrides import apply, read_overrides
 from nnray.config.reader import MAX_BYTES, read_yaml
-from nnray.config.sections import SweepConfig
+from nnray.config.sections import SweepConfig, TrainingConfig
 from nnray.config.tree import to_tree
 from nnray.errors import ConfigError, Problem
 
@@ -115,10 +115,21 @@ def require_federated(experiment: Experiment) -> FederatedConfig:
     if experiment.federated is None:
         message = "is missing: say who trains, such as federated: {clients: 100, cohort: 10}"
         raise ConfigError(experiment.name, [Problem("federated", message)])
-    if experiment.data.stream:
-        message = "clients' examples are drawn by their number: leave it out for federate"
-        raise ConfigError(experiment.name, [Problem("data.stream", message)])
+    if wrong := list(_not_for_clients(experiment)):
+        raise ConfigError(experiment.name, wrong)
     return experiment.federated
+
+
+def _not_for_clients(experiment: Experiment) -> Iterator[Problem]:
+    """What a file may ask of ``train`` and clients don't do: told, rather than passed over."""
+    if experiment.data.stream:
+        yield Problem("data.stream", "clients' examples are drawn by their number: set data.stream=false")
+    for name in ("accumulate", "compile", "early_stopping", "ema_decay", "precision"):
+        value, default = getattr(experiment.training, name), TrainingConfig.model_fields[name].default
+        if value != default:
+            plain = registry.shown(default).strip("'")
+            message = f"is for train alone (got {registry.shown(value)}): set training.{name}={plain}"
+            yield Problem(f"training.{name}", message)
 
 
 def require_validation(experiment: Experiment) -> None:

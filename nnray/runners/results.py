@@ -21,7 +21,6 @@ class Result:
         model_uri: Of the logged model, for ``mlflow.pyfunc.load_model``.
         model_sha256: Of its weights in canonical order, as safetensors.
         tracking_uri: Where everything is recorded.
-        epochs: Epochs trained; in a sweep those of all trials.
         folder: The run's folder.
     """
 
@@ -32,7 +31,6 @@ class Result:
     model_uri: str
     model_sha256: str
     tracking_uri: str
-    epochs: int
     folder: Path
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,10 +48,12 @@ class RunResult(Result):
     """What training came to.
 
     Args:
+        epochs: Epochs trained.
         epoch: The epoch whose weights the model has.
         faults: What happened to workers on the way, with the time; nothing where all went well.
     """
 
+    epochs: int
     epoch: int
     faults: list[str] = field(default_factory=list)
 

@@ -21,6 +21,7 @@ class SweepResult(Result):
     """What a sweep came to; its model is the champion.
 
     Args:
+        epochs: Epochs trained, of all trials.
         best: The best experiment: ``train(result.best)`` trains it.
         params: What the sweep set in it, by dotted path.
         best_value: The metric of the best trial.
@@ -32,6 +33,7 @@ class SweepResult(Result):
             as ``trial``, ``params`` and ``values``; empty without objectives.
     """
 
+    epochs: int
     best: Experiment
     params: Mapping[str, Any]
     best_value: float

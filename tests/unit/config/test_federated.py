@@ -199,6 +199,12 @@ def test_to_federate_takes_a_section_and_data_in_memory() -> None:
     streamed = BASE | {"data": {"name": "tiny", "stream": True}, "federated": {"clients": 2}}
     with pytest.raises(ConfigError, match=r"data.stream: clients' examples are drawn by their number"):
         require_federated(parse(streamed))
+    wrong = {"ema_decay": 0.9, "early_stopping": {}, "precision": "bf16", "accumulate": 2, "compile": True}
+    with pytest.raises(ConfigError) as caught:
+        require_federated(parse(BASE | {"training": wrong, "federated": {"clients": 2}}))
+    assert {problem.path for problem in caught.value.problems} == {f"training.{name}" for name in wrong}
+    for text in ("precision: is for train alone (got 'bf16'): set training.precision=fp32", "ema_decay=null"):
+        assert text in str(caught.value)
     assert require_federated(parse(BASE | {"federated": {"clients": 2}})).clients == 2
 
 

@@ -1,0 +1,35 @@
+"""The verbs, as functions: nouns go in, nouns come out, so that they compose.
+
+exp = nnray.load("jobs/digits.yaml")
+best = nnray.sweep(exp).best
+nnray.train(best)
+"""
+
+from __future__ import annotations
+
+from nnray.api.cluster import doctor, jobs, submit
+from nnray.api.experiments import Source, load, schema, search_modules
+from nnray.api.reports import compare, report_partition
+from nnray.api.store import sync, ui
+from nnray.api.training import federate, resume, sweep, train
+from nnray.registry.listing import entries, kinds
+
+__all__ = [
+    "Source",
+    "compare",
+    "doctor",
+    "entries",
+    "federate",
+    "jobs",
+    "kinds",
+    "load",
+    "report_partition",
+    "resume",
+    "schema",
+    "search_modules",
+    "submit",
+    "sweep",
+    "sync",
+    "train",
+    "ui",
+]
