@@ -117,14 +117,21 @@ def _begin(strategy: Strategy) -> _Standing:
 
 
 def _messages(strategy: Strategy, now: _Standing, updates: Sequence[ClientUpdate]) -> list[Message]:
-    """What clients send; as in the engine, a start loss is known only where it is needed."""
-    sent = []
+    """What clients send; as in the engine, they know no more than the strategy says it needs."""
+    sent, server = [], _shared(strategy, now.server)
     for update in updates:
         state = now.clients.get(update.client, {})
-        strategy.pull(now.server, state)
+        strategy.pull(server, state)
         known = update if strategy.needs_start_loss else replace(update, start_loss=math.nan)
-        sent.append(strategy.message(known, server=now.server, client=state))
+        sent.append(strategy.message(known, server=server, client=state))
     return sent
+
+
+def _shared(strategy: Strategy, server: Vectors) -> Vectors:
+    names = traits(strategy).shared
+    missing = set(names or ()) - set(server)
+    _require(not missing, f"shared names {sorted(missing)}; the server keeps {sorted(server)}")
+    return server if names is None else {name: server[name] for name in names}
 
 
 def _round(
@@ -162,7 +169,7 @@ def _check_types(make: Make) -> None:
         _require_state("the server", now.server)
         for update in _updates(range(4), round_=round_):
             state = now.clients.get(update.client, {})
-            _require_pull(strategy.pull(now.server, state))
+            _require_pull(strategy.pull(_shared(strategy, now.server), state))
             _require_message(_messages(strategy, now, [update])[0], strategy)
         now = _round(strategy, now, _updates(range(4), round_=round_), population=4)
         _require_vector("the next weights", now.params, dtype=torch.float32)

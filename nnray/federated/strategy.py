@@ -147,6 +147,7 @@ class Traits:
         collects: ``step`` is given every message, and not the means alone.
         local_steps: Steps that a client takes, whatever the experiment says; None for what it says.
         full_batch: Whether a client's steps are over all of its examples, whatever the experiment says.
+        shared: Names of what the server keeps that ``pull`` and ``message`` are given; None for all of it.
         needs_sgd: Whether its equations hold for SGD only, with momentum or without it; no Nesterov.
     """
 
@@ -155,6 +156,7 @@ class Traits:
     collects: bool = False
     local_steps: int | None = None
     full_batch: bool = False
+    shared: tuple[str, ...] | None = None
     needs_sgd: bool = False
 
 

@@ -86,6 +86,7 @@ def test_what_it_says_of_itself(name: str) -> None:
     assert (said.local_steps, said.full_batch) == ((1, True) if name == "fedsgd" else (None, False))
     assert said.needs_sgd == (name in {"scaffold", "fednova"})
     assert not said.collects
+    assert said.shared == {"scaffold": ("variate",), "qfedavg": ("loss",), "local": ("start",)}.get(name, ())
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

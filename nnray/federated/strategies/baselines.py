@@ -34,6 +34,7 @@ class Local(FedAvg):
 
     has_client_state: ClassVar[bool] = True
     is_personal: ClassVar[bool] = True
+    shared: ClassVar[tuple[str, ...]] = ("start",)
 
     def server_state(self, params: Tensor) -> Vectors:
         """The weights before the first round."""

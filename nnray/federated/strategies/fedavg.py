@@ -36,6 +36,7 @@ class FedAvg:
     weighting: Weighting = "examples"
     needs_start_loss: ClassVar[bool] = False
     has_client_state: ClassVar[bool] = False
+    shared: ClassVar[tuple[str, ...]] = ()
 
     def server_state(self, params: Tensor) -> Vectors:
         """Nothing."""

@@ -45,6 +45,7 @@ class QFedAvg(FedAvg):
     q: float = 1.0
     lipschitz: float | None = None
     needs_start_loss: ClassVar[bool] = True
+    shared: ClassVar[tuple[str, ...]] = ("loss",)
 
     def server_state(self, params: Tensor) -> Vectors:
         """The mean loss, in units of which losses are weighed: it cancels out, and keeps sums in range."""

@@ -39,6 +39,7 @@ class Scaffold(FedAvg):
 
     lr: float = 1.0
     has_client_state: ClassVar[bool] = True
+    shared: ClassVar[tuple[str, ...]] = ("variate",)
     needs_sgd: ClassVar[bool] = True
 
     def server_state(self, params: Tensor) -> Vectors:

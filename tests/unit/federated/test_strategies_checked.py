@@ -160,6 +160,10 @@ class ShortDrift(FedAvg):
         return Pull(drift=torch.zeros(3))
 
 
+class Unshared(Scaffold):
+    shared = ("c",)
+
+
 class Mute(FedAvg):
     needs_start_loss = None  # type: ignore[assignment]
 
@@ -178,6 +182,7 @@ TYPES, PURE, FIXED, RESUME, ORDER, IDENTICAL, FINITE = LAWS
         (Unasked, TYPES, "is nan"),
         (PushesAway, TYPES, "proximal is -1.0"),
         (ShortDrift, TYPES, r"shape \[3\]"),
+        (Unshared, TYPES, r"shared names \['c'\]; the server keeps \['variate'\]"),
         (Mute, TYPES, "needs_start_loss is None"),
         (lambda: None, TYPES, "no function server_state"),
         (Jumpy, FIXED, "weights moved by 0.001"),
