@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -47,11 +49,14 @@ def check_strategy(factory: Callable[..., Strategy], **options: Any) -> None:
 
     Args:
         factory: The function that an experiment names.
-        options: Keys to call it with, such as ``mu=0.1``; ``server_optimizer`` where it takes one.
+        options: Keys to call it with, such as ``mu=0.1``. A ``server_optimizer`` that is not given, where it
+            takes one, is SGD with lr 1.
 
     Raises:
         BrokenLaw: It breaks one.
     """
+    if "server_optimizer" in signature(factory).parameters:
+        options = {"server_optimizer": partial(torch.optim.SGD, lr=1.0), **options}
     for law, check in LAWS.items():
         try:
             check(lambda: factory(**options))

@@ -46,7 +46,7 @@ def factory(name: str) -> Any:
 
 def make(name: str, **options: Any) -> Strategy:
     if name == "fedopt":
-        options = {"server_optimizer": partial(sgd, lr=1.0)} | options
+        options = {"server_optimizer": partial(sgd, lr=1.0, momentum=0.5)} | options
     made: Strategy = factory(name)(**options)
     return made
 
@@ -54,6 +54,11 @@ def make(name: str, **options: Any) -> Strategy:
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_it_obeys_the_laws_of_strategies(name: str, options: dict[str, Any]) -> None:
     check_strategy(partial(make, name), **options)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_its_function_alone_can_be_checked(name: str) -> None:
+    check_strategy(factory(name))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -193,7 +193,7 @@ def test_scaffold_and_feddyn_reach_the_optimum_that_fedavg_misses() -> None:
     }
     assert gaps["fedavg"] > 0.1
     assert gaps["scaffold"] < 1e-4
-    assert gaps["feddyn"] < 2e-2
+    assert gaps["feddyn"] < 1e-4
 
 
 def test_local_clients_go_on_from_their_own_weights() -> None:
