@@ -112,6 +112,17 @@ FEW: dict[str, dict[str, Any]] = {"dirichlet": {"alpha": 5.0}}
 
 
 @every_partition
+def test_a_client_has_any_of_the_examples_of_a_label(name: str) -> None:
+    """Not those that happen to stand together in the data set."""
+    labels = np.arange(6000) % 2
+    partition = split(name, labels, 4, **FEW.get(name, {}))
+    owner = np.full(6000, -1)
+    owner[partition.examples] = partition.owners
+    changes = [np.count_nonzero(np.diff(owner[labels == label])) for label in (0, 1)]
+    assert max(changes) > 1000
+
+
+@every_partition
 def test_labels_are_not_changed(name: str) -> None:
     labels = np.arange(600) % 10
     split(name, labels, 9, **FEW.get(name, {}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,13 @@ def test_examples_and_seeds_have_noise_of_their_own() -> None:
     one, other = noise_of([0, 1])
     assert not torch.equal(one, other)
     assert not torch.equal(noise_of([0], seed=1)[0], one)
+
+
+def test_no_number_of_one_example_comes_again_in_another() -> None:
+    """As it would if their streams overlapped."""
+    flat = noise_of(list(range(100))).flatten(1).numpy()
+    neighbours = pairwise(flat)
+    assert max(len(np.intersect1d(one, other)) for one, other in neighbours) <= 1
 
 
 def test_it_is_gaussian_in_units_of_each_channel() -> None:
