@@ -48,12 +48,17 @@ def digest(*parts: Examples) -> str:
     return sha.hexdigest()
 
 
-def _byte_moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    channels = inputs.shape[1]
-    seen = torch.zeros(channels, 256, dtype=torch.int64)
+def byte_counts(inputs: Tensor) -> Tensor:
+    """How often each value of a byte comes, by channel, ``[C, 256] int64``."""
+    seen = torch.zeros(inputs.shape[1], 256, dtype=torch.int64)
     for block in blocks(inputs):
-        for channel in range(channels):
+        for channel in range(inputs.shape[1]):
             seen[channel] += torch.bincount(block[:, channel].flatten(), minlength=256)
+    return seen
+
+
+def _byte_moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    seen = byte_counts(inputs)
     values = torch.arange(256, dtype=torch.float64) / 255
     share = seen.double() / seen.sum(1, keepdim=True)
     mean = share @ values

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nnray.data.check import blocks
-from nnray.data.statistics import Moments, finish
+from nnray.data.statistics import Moments, byte_counts, finish
 from nnray.federated.partitions.partition import Partition
 
 _TOGETHER = 8192
@@ -46,17 +46,25 @@ def sums(inputs: Tensor, *, mean: Tensor | None = None) -> Sums:
     Shape:
         inputs: ``[N, C, H, W]``, uint8 or float32, or ``[N, F]`` float32.
     """
-    over = [0, *range(2, inputs.ndim)]
     about = torch.zeros(inputs.shape[1], dtype=torch.float64) if mean is None else mean
-    about = about.view(1, -1, *[1] * (inputs.ndim - 2))
-    count = torch.zeros(inputs.shape[1], dtype=torch.int64)
-    total = torch.zeros(inputs.shape[1], dtype=torch.float64)
+    power = 1 if mean is None else 2
+    return (_of_bytes if inputs.dtype == torch.uint8 else _of_floats)(inputs, about, power)
+
+
+def _of_bytes(inputs: Tensor, about: Tensor, power: int) -> Sums:
+    seen = byte_counts(inputs)
+    values = torch.arange(256, dtype=torch.float64) / 255 - about[:, None]
+    return Sums(seen.sum(1), (seen * values.pow(power)).sum(1))
+
+
+def _of_floats(inputs: Tensor, about: Tensor, power: int) -> Sums:
+    over = [0, *range(2, inputs.ndim)]
+    shape = (1, -1, *[1] * (inputs.ndim - 2))
+    parts = []
     for block in blocks(inputs):
-        scale = 255 if block.dtype == torch.uint8 else 1
-        values = block.double() / scale - about
-        count += (~values.isnan()).sum(over)
-        total += (values if mean is None else values.square()).nansum(over)
-    return Sums(count, total)
+        values = block.double() - about.view(shape)
+        parts.append(Sums((~values.isnan()).sum(over), values.pow(power).nansum(over)))
+    return merged(parts)
 
 
 def merged(parts: Iterable[Sums]) -> Sums:
