@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -82,13 +83,17 @@ class Cluster:
         advice: What to do where it has less.
         preload: Modules that the first workers of a private cluster import while the caller is still
             busy: they wait for work, so that what comes first finds them ready.
+        shares_cores: Whether a private cluster may have more CPUs than this machine has cores.
 
     Raises:
         ClusterError: This machine has fewer cores or GPUs than are needed.
     """
 
-    def __init__(self, needs: Resources, *, advice: str, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self, needs: Resources, *, advice: str, preload: Sequence[str] = (), shares_cores: bool = False
+    ) -> None:
         self._needs, self._advice, self._preload = needs, advice, tuple(preload)
+        self._cpus = max(available_cores(), math.ceil(needs.cpus) if shares_cores else 0)
         self._address = _address()
         self._ready, self._done = threading.Event(), threading.Event()
         self._error: BaseException | None = None
@@ -96,7 +101,7 @@ class Cluster:
         self._is_ours = False
         self._thread = threading.Thread(target=self._run, name="nnray-ray", daemon=True)
         if self._address is None and not _is_connected():
-            has = Resources(available_cores(), _gpus() if needs.gpus else 0)
+            has = Resources(self._cpus, _gpus() if needs.gpus else 0)
             if not needs.fits(has):
                 raise ClusterError(too_much(needs, has, where="this machine", advice=advice))
 
@@ -170,7 +175,7 @@ class Cluster:
         with _environment({**_QUIET, "RAY_AUTH_TOKEN_PATH": str(_token_file()), "RAY_AUTH_MODE": None}):
             ray.init(
                 address="local",
-                num_cpus=available_cores(),
+                num_cpus=self._cpus,
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
                 _temp_dir=str(self._folder / "r"),  # Ray opens this one to everybody, not the one around it

@@ -74,7 +74,9 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
 
 
 @contextmanager
-def recorded(experiment: Experiment, folder: RunFolder, *, tracker: Tracker) -> Iterator[str]:
+def recorded(
+    experiment: Experiment, folder: RunFolder, *, tracker: Tracker, verb: str = "train"
+) -> Iterator[str]:
     """A block in which a run is recorded; how it ends stands in the folder and in the store.
 
     Returns:
@@ -82,7 +84,7 @@ def recorded(experiment: Experiment, folder: RunFolder, *, tracker: Tracker) -> 
     """
     run = tracker.start_run(
         name=folder.name,
-        verb="train",
+        verb=verb,
         key=folder.name,
         params=flatten(experiment),
         tags=run_tags(experiment.seed),

@@ -34,7 +34,9 @@ class FederatedResult(Result):
 
     def summary(self) -> str:
         """What came of it, and what to do next."""
-        clients = sorted(name for name in self.metrics if name.startswith("client_"))
+        clients = sorted(
+            name for name in self.metrics if name.startswith("client_") and name != "client_steps"
+        )
         shown = [name for name in (*_SHOWN, *clients) if name in self.metrics]
         width = max([14, *(len(name) for name in shown)])
         rows = [*((name, f"{self.metrics[name]:.4f}") for name in shown), *self._rows()]

@@ -1,0 +1,143 @@
+"""The end of a federated run: models, tables and plots recorded, and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nnray.data.splits import DataSplits
+from nnray.federated.rounds import RoundState
+from nnray.federated.strategy import Strategy, traits
+from nnray.federated.weights import Weights
+from nnray.runners.federated.curves import read_curve
+from nnray.runners.federated.display import FederatedDisplay
+from nnray.runners.federated.history import RoundRecord
+from nnray.runners.federated.participants import Participants
+from nnray.runners.federated.plots import draw_comparison, write_png
+from nnray.runners.federated.result import FederatedResult
+from nnray.runners.federated.setting import Setting, module_of
+from nnray.runners.folder import RunFolder
+from nnray.runners.recording import PATIENCE_S, input_example, log_model, settle
+from nnray.tracking import Tracker
+from nnray.training.weights import weights_sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What is known once the rounds are over.
+
+    Args:
+        setting: Of the run.
+        splits: Its data.
+        folder: Of the run.
+        tracker: Where it is recorded.
+        display: What a person sees.
+        key: Of the run in the store.
+        state: After the last round.
+        best: The best round and its weights, if one is known.
+        records: Of all rounds.
+        participants: What clients have contributed.
+        target_round: That reached the target, if there is one that did.
+        strategy: Of the run.
+        seconds: That the run has taken.
+    """
+
+    setting: Setting
+    splits: DataSplits
+    folder: RunFolder
+    tracker: Tracker
+    display: FederatedDisplay
+    key: str
+    state: RoundState
+    best: tuple[int, Weights] | None
+    records: Sequence[RoundRecord]
+    participants: Participants
+    target_round: int | None
+    strategy: Strategy
+    seconds: Callable[[], float]
+
+    def result(self) -> FederatedResult:
+        """Record what is left to record, and end the run."""
+        metrics = self._metrics()
+        self._log_tables()
+        module = module_of(self.setting, self.state.weights)
+        sha256, experiment = weights_sha256(module), self.setting.experiment
+        if traits(self.strategy).is_personal:
+            self.display.note("note: each client has weights of its own; the model is what they began with")
+        uri = log_model(
+            self.tracker,
+            self.display,
+            run=self.key,
+            module=module,
+            example=input_example(self.splits),
+            step=self.state.round,
+            sha256=sha256,
+            metrics=metrics,
+            register=experiment.registered_name,
+        )
+        self._log_best()
+        federated, faults = self.setting.federated, self._faults()
+        target = federated.target
+        result = FederatedResult(
+            run_id=self.tracker.run_id(self.key, PATIENCE_S) or "",
+            verb="federate",
+            seconds=round(self.seconds(), 3),
+            metrics=metrics,
+            model_uri=uri,
+            model_sha256=sha256,
+            tracking_uri=self.tracker.uri,
+            folder=self.folder.path,
+            rounds=self.state.round,
+            clients=len(self.setting.partition),
+            cohort=federated.cohort_of(len(self.setting.partition)),
+            strategy=federated.strategy.name,
+            target="" if target is None else f"{target.metric} {target.value:g}",
+            faults=faults,
+        )
+        settle(self.tracker, self.display, run=self.key)
+        self.folder.finish(result.to_dict())
+        return result
+
+    def _metrics(self) -> dict[str, float]:
+        """Of the last round, and in which one the target was reached."""
+        metrics = dict(self.records[-1].metrics) if self.records else {}
+        if self.target_round is not None:
+            metrics["rounds_to_target"] = float(self.target_round)
+            last = self.records[-1]
+            self.tracker.log_metrics(
+                self.key,
+                RoundRecord(last.round, last.time_ms, {"rounds_to_target": self.target_round}).rows(),
+            )
+        return metrics
+
+    def _log_tables(self) -> None:
+        self.tracker.log_text(self.key, self.participants.csv(), "clients.csv")
+        for metric in ("test_accuracy", "val_accuracy", "test_loss", "val_loss", "train_loss"):
+            if any(metric in record.metrics for record in self.records):
+                curve = read_curve(self.folder, metric=metric)
+                figure = draw_comparison([curve], title=self.folder.name)
+                path = write_png(figure, self.folder.path / "plots" / f"{metric}.png")
+                self.tracker.log_artifact(self.key, path, "plots")
+                return
+
+    def _log_best(self) -> None:
+        """The best round's model beside the last one's, where validation says which it is."""
+        if self.best is None or self.best[0] == self.state.round:
+            return
+        number, weights = self.best
+        module = module_of(self.setting, weights)
+        self.tracker.log_model(
+            self.key,
+            module=module,
+            example=input_example(self.splits),
+            name="best",
+            step=number,
+            sha256=weights_sha256(module),
+            metrics=next(dict(r.metrics) for r in self.records if r.round == number),
+        )
+
+    def _faults(self) -> list[str]:
+        faults = [*self.folder.record.get("faults", []), *(f for r in self.records for f in r.faults())]
+        if faults:
+            self.tracker.set_tags(self.key, {"nnray.faults": "\n".join(faults)})
+        return faults

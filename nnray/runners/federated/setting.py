@@ -1,0 +1,236 @@
+"""A federated experiment made ready: what every worker of it needs, whichever process it is in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nnray.assembly import build_model, build_task
+from nnray.config import Experiment, FederatedConfig, require_federated
+from nnray.data.splits import DataInfo, DataSplits, Examples
+from nnray.errors import ConfigError, Problem
+from nnray.federated.client import Alter, ClientTrainer, LocalTraining
+from nnray.federated.noise import add_noise
+from nnray.federated.partitions.holdout import hold_out
+from nnray.federated.partitions.partition import Partition, as_partition, everything
+from nnray.federated.statistics import federated_moments
+from nnray.federated.strategy import Strategy, Traits, traits
+from nnray.federated.weights import FlatModel, Weights
+from nnray.registry import build
+from nnray.seeding import numpy_rng
+from nnray.training.device import find_device
+from nnray.training.startup import spare_compiler_import, unwrap_step
+from nnray.training.step import supervised
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is trained, on what, and who has it.
+
+    Args:
+        experiment: With a ``federated`` section.
+        info: Of the data, its statistics those of the clients' examples.
+        train: All clients' examples.
+        partition: Who has which, as it was shared out.
+        population: Who trains on which: without what is held out; one client of all where data are pooled.
+        held: What each client is evaluated on; None for nothing.
+        splits: Examples that the server evaluates on, by name: ``val``, ``test``.
+        steps: Steps of each client; None for what the experiment says.
+    """
+
+    experiment: Experiment
+    info: DataInfo
+    train: Examples
+    partition: Partition
+    population: Partition
+    held: Partition | None
+    splits: dict[str, Examples]
+    steps: int | None
+
+    @property
+    def federated(self) -> FederatedConfig:
+        """The section of the experiment."""
+        return require_federated(self.experiment)
+
+
+def make_setting(experiment: Experiment, splits: DataSplits, *, tests: bool = True) -> Setting:
+    """Share the examples out among clients, and look at what that makes possible.
+
+    Args:
+        experiment: With a ``federated`` section.
+        splits: Its data.
+        tests: Whether the test split is evaluated on as rounds go by: not where a sweep chooses.
+
+    Raises:
+        ConfigError: The data can't be shared out like that, or the cohort is larger than all clients.
+        DataError: Likewise.
+    """
+    federated, train = require_federated(experiment), _resident(splits)
+    partition = share_out(experiment, splits)
+    federated.cohort_of(len(partition))
+    population, held = partition, None
+    if federated.holdout:
+        rng = numpy_rng(experiment.seed, "holdout")
+        population, held = hold_out(partition, rng, share=federated.holdout)
+    info, steps = splits.info, None
+    if info.mean:
+        mean, std = federated_moments(train.inputs, population)
+        info = replace(info, mean=mean, std=std)
+    if (said := traits(make_strategy(experiment))).pooled:
+        if partition.noise is not None:
+            message = "has no client whose noise an example could have: take another partition"
+            raise ConfigError(experiment.name, [Problem("federated.strategy", message)])
+        steps = _pooled_steps(experiment, population, said)
+        population = everything(population)
+    measured = {"val": splits.val, "test": splits.test() if tests and splits.test else None}
+    found = {name: part for name, part in measured.items() if isinstance(part, Examples)}
+    return Setting(experiment, info, train, partition, population, held, found, steps)
+
+
+def share_out(experiment: Experiment, splits: DataSplits) -> Partition:
+    """Which training examples each client has.
+
+    Raises:
+        DataError: It is not possible.
+    """
+    federated, train = require_federated(experiment), _resident(splits)
+    component = federated.partition
+    rng = numpy_rng(experiment.seed, "partition")
+    made = build("partition", component, train.targets.numpy(), federated.clients, rng, groups=splits.groups)
+    return as_partition(made, num_examples=len(train), name=component.name)
+
+
+def make_strategy(experiment: Experiment) -> Strategy:
+    """The strategy, with the server's optimizer where there is one.
+
+    Raises:
+        ConfigError: Its equations don't hold for the clients' optimizer.
+    """
+    federated = require_federated(experiment)
+    server = federated.server_optimizer
+    make_server = None if server is None else functools.partial(build, "optimizer", server)
+    strategy: Strategy = build("strategy", federated.strategy, server_optimizer=make_server)
+    if traits(strategy).needs_sgd and not _is_plain_sgd(experiment):
+        name = federated.strategy.name
+        message = f"{name!r} holds for clients that use SGD without Nesterov: take optimizer: {{name: sgd}}"
+        raise ConfigError("this experiment", [Problem("federated.strategy", message)])
+    return strategy
+
+
+def make_trainer(
+    setting: Setting, strategy: Strategy, *, on_client: Callable[[int], None] = lambda client: None
+) -> ClientTrainer:
+    """What trains the setting's clients in this process."""
+    experiment = setting.experiment
+    device = find_device(experiment.training.device)
+    model = build_model(experiment, setting.info).to(device)
+    return ClientTrainer(
+        model,
+        strategy,
+        examples=setting.train,
+        population=setting.population,
+        local=_local(setting, traits(strategy)),
+        alter=_noise(setting),
+        on_client=on_client,
+    )
+
+
+def first_weights(setting: Setting) -> Weights:
+    """Those that a run begins with; no worker is needed for them."""
+    return FlatModel(build_model(setting.experiment, setting.info)).weights()
+
+
+def module_of(setting: Setting, weights: Weights) -> nn.Module:
+    """The model with weights, on the CPU, for evaluation."""
+    flat = FlatModel(build_model(setting.experiment, setting.info))
+    flat.load(weights)
+    alone = build_model(setting.experiment, setting.info)  # whose tensors share no memory
+    alone.load_state_dict(flat.module.state_dict())
+    return alone.eval()
+
+
+def client_lrs(experiment: Experiment) -> tuple[float, ...]:
+    """Learning rate of the clients' steps in each round: the schedule takes a step a round."""
+    rounds = require_federated(experiment).rounds
+    optimizer = build("optimizer", experiment.optimizer, [nn.Parameter(torch.zeros(1, 1))])
+    schedule = build("schedule", experiment.schedule, optimizer, num_steps=rounds, steps_per_epoch=1)
+    lrs = []
+    for _ in range(rounds):
+        lrs.append(float(schedule.lr))
+        schedule.step()
+    return tuple(lrs)
+
+
+def _resident(splits: DataSplits) -> Examples:
+    if isinstance(splits.train, Examples):
+        return splits.train
+    message = "clients' examples are held in memory: leave data.stream out to federate"
+    raise ConfigError("this experiment", [Problem("data.stream", message)])
+
+
+def _is_plain_sgd(experiment: Experiment) -> bool:
+    optimizer = experiment.optimizer
+    return optimizer.name == "sgd" and not optimizer.kwargs.get("nesterov", False)
+
+
+def _local(setting: Setting, said: Traits) -> LocalTraining:
+    experiment, federated = setting.experiment, setting.federated
+    training = experiment.training
+    task = build_task(experiment, setting.info)
+    return LocalTraining(
+        loss_fn=supervised(task),
+        make_optimizer=functools.partial(_optimizer, experiment),
+        batch_size=None if said.full_batch else batch_size(experiment),
+        epochs=federated.local_epochs or 1,
+        steps=said.local_steps or setting.steps or federated.local_steps,
+        momentum=float(experiment.optimizer.kwargs.get("momentum", 0.0)),
+        augment=tuple(build("augmentation", part, setting.info) for part in experiment.data.augment),
+        l1=training.l1,
+        max_grad_norm=training.max_grad_norm,
+        seed=experiment.seed,
+    )
+
+
+def batch_size(experiment: Experiment) -> int | None:
+    """Examples of a client's step; None for all that it has."""
+    said = require_federated(experiment).batch_size
+    return None if said == "all" else said or experiment.training.batch_size
+
+
+def _optimizer(experiment: Experiment, params: list[nn.Parameter]) -> Any:
+    spare_compiler_import()
+    optimizer: Any = build("optimizer", experiment.optimizer, params)
+    for part in getattr(optimizer, "parts", (optimizer,)):
+        if type(part).__module__.startswith("torch.optim."):
+            unwrap_step(part)
+    return optimizer
+
+
+def _noise(setting: Setting) -> Alter | None:
+    noise = setting.population.noise
+    if noise is None:
+        return None
+    std, seed = setting.info.std, setting.experiment.seed
+
+    def alter(inputs: Tensor, client: int, examples: NDArray[np.int64]) -> Tensor:
+        return add_noise(inputs, examples=examples, noise=float(noise[client]), std=std, seed=seed)
+
+    return alter
+
+
+def _pooled_steps(experiment: Experiment, population: Partition, said: Traits) -> int:
+    """Steps that a cohort takes in a round, all its clients together, on average."""
+    federated = require_federated(experiment)
+    cohort = federated.cohort_of(len(population))
+    if federated.local_steps is not None:
+        return cohort * federated.local_steps
+    size = batch_size(experiment)
+    passes = np.ones(len(population)) if size is None else np.ceil(population.sizes / size)
+    return max(1, round(cohort * (federated.local_epochs or 1) * float(passes.mean())))
