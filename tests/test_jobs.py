@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nnray.assembly import assemble
-from nnray.config import Experiment, dump, load, with_overrides
+from nnray.config import Experiment, dump, load, require_federated, require_validation, with_overrides
 from nnray.data.root import data_root
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.training.step import supervised
@@ -21,7 +21,9 @@ SHAPES = {
     "mnist": (1, 28, 28),
     "fashion_mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
+    "heart_disease": (22,),
 }
+IMAGES = 4  # dimensions of a batch of them
 WANTED = {
     "digits",
     "mnist_mlp",
@@ -31,18 +33,19 @@ WANTED = {
     "cifar10_cnn",
     "cifar10_cnn_augmented",
     "fashion_mnist",
+    "mnist_federated",
+    "heart_federated",
 }
 every_job = pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 
 
 def stand_in(name: str) -> DataSplits:
-    """Random pictures in the form of a data set, so that no download is needed."""
-    info = DataInfo(
-        name, SHAPES[name], tuple("0123456789"), (0.5,) * SHAPES[name][0], (0.2,) * SHAPES[name][0]
-    )
+    """Random examples in the form of a data set, so that no download is needed."""
+    shape, classes = SHAPES[name], ("healthy", "sick") if name == "heart_disease" else tuple("0123456789")
+    info = DataInfo(name, shape, classes, (0.5,) * shape[0], (0.2,) * shape[0])
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randint(0, 256, (40, *SHAPES[name]), generator=generator, dtype=torch.uint8)
-    examples = Examples(inputs, torch.arange(40) % 10)
+    inputs = torch.randint(0, 256, (40, *shape), generator=generator, dtype=torch.uint8)
+    examples = Examples(inputs if len(shape) > 1 else inputs / 255, torch.arange(40) % len(classes))
     return DataSplits(examples, examples, None, info)
 
 
@@ -81,7 +84,7 @@ def test_it_trains_on_data_of_its_shape(path: Path) -> None:
     inputs, targets = next(iter(built.train.epoch(1)))
     before = [parameter.clone() for parameter in built.state.model.parameters()]
     outputs, loss = built.step_fn(built.state, inputs, targets, supervised(built.task))
-    assert outputs.shape == (len(targets), 10)
+    assert outputs.shape == (len(targets), built.splits.info.num_classes)
     assert torch.isfinite(loss)
     after = built.state.model.parameters()
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
@@ -94,7 +97,12 @@ def test_its_header_says_what_to_expect(path: Path) -> None:
 
 
 def present(experiment: Experiment) -> bool:
-    folders = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
+    folders = {
+        "mnist": "MNIST",
+        "fashion_mnist": "FashionMNIST",
+        "cifar10": "cifar-10-batches-py",
+        "heart_disease": "heart_disease",
+    }
     folder = folders.get(experiment.data.name)
     return folder is None or ("NNRAY_DATA" in os.environ and (data_root(None) / folder).is_dir())
 
@@ -103,12 +111,24 @@ def present(experiment: Experiment) -> bool:
 def test_it_assembles_on_its_data(path: Path) -> None:
     experiment = load(path)
     built = assemble(experiment)
-    assert built.splits.info.num_classes == 10
+    assert built.splits.info.num_classes == len(stand_in(experiment.data.name).info.classes)
     if isinstance(experiment.data.validation, int):
         assert built.splits.val is not None
         assert len(built.splits.val) == experiment.data.validation
     inputs, _ = next(iter(built.train.epoch(1)))
-    assert 0 <= inputs.min() <= inputs.max() <= 1
+    if inputs.ndim == IMAGES:
+        assert 0 <= inputs.min() <= inputs.max() <= 1
+    assert inputs.shape[1:] == SHAPES[experiment.data.name]
+
+
+@pytest.mark.parametrize("name", ["mnist_federated", "heart_federated"])
+def test_a_federated_job_can_be_federated_and_trained(name: str) -> None:
+    experiment = load(ROOT / "jobs" / f"{name}.yaml")
+    federated = require_federated(experiment)
+    require_validation(experiment)
+    assert federated.clients is not None or federated.partition.name == "natural"
+    assert experiment.sweep is not None
+    assert any(path.startswith("federated.") for path in experiment.sweep.space)
 
 
 @every_job

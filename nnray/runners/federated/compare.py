@@ -136,8 +136,8 @@ def labels_of(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _differs(path: str, settings: Mapping[str, Mapping[str, Any]]) -> bool:
-    values = [json.dumps(fields.get(path)) if path in fields else "" for fields in settings.values()]
-    return len(set(values)) > 1
+    """Whether runs that have a field set it differently: of a key that one has alone its name tells."""
+    return len({json.dumps(fields[path]) for fields in settings.values() if path in fields}) > 1
 
 
 def _first(paths: Sequence[str], fields: Mapping[str, Any]) -> list[str]:

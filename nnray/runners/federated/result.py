@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from nnray.runners.results import Result, html_table
@@ -34,9 +35,7 @@ class FederatedResult(Result):
 
     def summary(self) -> str:
         """What came of it, and what to do next."""
-        clients = sorted(
-            name for name in self.metrics if name.startswith("client_") and name != "client_steps"
-        )
+        clients = sorted(name for name in self.metrics if re.match(r"client_(accuracy|loss)", name))
         shown = [name for name in (*_SHOWN, *clients) if name in self.metrics]
         width = max([14, *(len(name) for name in shown)])
         rows = [*((name, f"{self.metrics[name]:.4f}") for name in shown), *self._rows()]

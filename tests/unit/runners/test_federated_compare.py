@@ -121,7 +121,7 @@ def test_the_summary_tells_each_run_and_where_the_files_are(compared: Comparison
 def test_the_files_hold_what_is_told(compared: Comparison) -> None:
     assert compared.png.read_bytes().startswith(PNG)
     page = compared.html.read_text()
-    assert "fedprox, mu 0.5" in page
+    assert '"name":"fedprox"' in page
     assert "<td>round 4</td>" in page
     assert "cdn.plot.ly" not in page.split("<script")[0]
     assert 'src="http' not in page
@@ -143,9 +143,13 @@ def test_a_label_is_what_sets_a_run_apart() -> None:
         "federated.strategy.mu": 0.01,
         "federated.workers": 2,
     }
-    assert labels_of({"x-1": avg, "x-2": prox}) == {
+    less = prox | {"federated.local_epochs": 1}
+    more = prox | {"federated.strategy.mu": 1.0, "federated.local_epochs": 5}
+    assert labels_of({"x-1": avg, "x-2": less}) == {"x-1": "fedavg", "x-2": "fedprox"}
+    assert labels_of({"x-1": avg, "x-2": less, "x-3": more}) == {
         "x-1": "fedavg, local_epochs 1",
-        "x-2": "fedprox, mu 0.01",
+        "x-2": "fedprox, local_epochs 1, mu 0.01",
+        "x-3": "fedprox, local_epochs 5, mu 1",
     }
 
 

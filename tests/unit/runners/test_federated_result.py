@@ -20,7 +20,12 @@ def result(tmp_path: Path, **changes: Any) -> FederatedResult:
         "run_id": "r",
         "verb": "federate",
         "seconds": 1.5,
-        "metrics": {"test_accuracy": 0.97123, "test_loss": 0.1, "client_accuracy_worst": 0.5},
+        "metrics": {
+            "test_accuracy": 0.97123,
+            "test_loss": 0.1,
+            "client_accuracy_worst": 0.5,
+            "client_steps": 44.0,
+        },
         "model_uri": "models:/m-1",
         "model_sha256": "abc",
         "tracking_uri": "memory:",
@@ -51,6 +56,7 @@ def test_the_summary_tells_scores_rounds_and_what_to_do_next(tmp_path: Path) -> 
     rows = dict(line.split(maxsplit=1) for line in result(tmp_path).summary().splitlines())
     assert rows["test_accuracy"] == "0.9712"
     assert rows["client_accuracy_worst"] == "0.5000"
+    assert "client_steps" not in rows
     assert rows["rounds"] == "40 of fedavg, 10 of 100 clients in each"
     assert rows["run"] == "r"
     assert rows["compare"] == f"nnray compare {tmp_path / 'digits-federate'} RUN ..."
