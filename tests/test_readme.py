@@ -22,6 +22,7 @@ NOT_RUN = {
     "nnray doctor",  # what it finds is the machine's
     "make demo",
     "make test",
+    "nnray compare RUN RUN",
     "nnray submit sweep digits.yaml --address http://head:8265",
     "nnray jobs list --address http://head:8265",
 }
@@ -67,7 +68,21 @@ def test_the_python_example_runs(folder: Path) -> None:
 
 def test_every_verb_is_shown() -> None:
     shown = {command.words[1] for command in COMMANDS if command.words[0] == "nnray"}
-    assert shown >= {"train", "sweep", "resume", "check", "schema", "list", "ui", "submit", "jobs", "doctor"}
+    assert shown >= {
+        "train",
+        "sweep",
+        "resume",
+        "check",
+        "schema",
+        "list",
+        "ui",
+        "submit",
+        "jobs",
+        "doctor",
+    } | {
+        "federate",
+        "compare",
+    }
 
 
 def test_make_has_the_targets() -> None:
