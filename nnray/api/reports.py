@@ -56,8 +56,8 @@ def compare(
     Raises:
         RunError: A run isn't there, is no federated one, or has no such metric.
     """
-    from nnray.runners import folder
     from nnray.runners.federated.compare import compare as draw
+    from nnray.runners.federated.compare import find_run
 
-    found = [folder.find(str(run), root=Path(root)) for run in runs]
+    found = [find_run(str(run), root=Path(root)) for run in runs]
     return draw(found, metric=metric, target=target, out=Path(out))
