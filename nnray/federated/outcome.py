@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nnray.errors import DataError
 from nnray.federated.exact import Bits, Sums
 from nnray.federated.strategy import Message, Vectors, Weighted
 from nnray.federated.weights import Weights
@@ -130,21 +131,21 @@ def require_sound(message: Message, *, shape: torch.Size) -> None:
     """Refuse what must not get into a mean.
 
     Raises:
-        ValueError: A vector has another shape than the parameters, or something is not finite, or a weight is
+        DataError: A vector has another shape than the parameters, or something is not finite, or a weight is
             negative.
     """
     for name, sent in message.vectors.items():
         if name != BUFFERS and sent.value.shape != shape:
-            raise ValueError(f"its {name!r} has shape {list(sent.value.shape)}, not {list(shape)}")
+            raise DataError(f"its {name!r} has shape {list(sent.value.shape)}, not {list(shape)}")
         if not bool(torch.isfinite(sent.value.sum(dtype=torch.float64))):
-            raise ValueError(f"its update has values in {name!r} that are not finite")
+            raise DataError(f"its update has values in {name!r} that are not finite")
         _require_weight(name, sent.weight)
     for name, number in message.numbers.items():
         if not math.isfinite(number.value):
-            raise ValueError(f"its {name!r} is {number.value}")
+            raise DataError(f"its {name!r} is {number.value}")
         _require_weight(name, number.weight)
 
 
 def _require_weight(name: str, weight: float) -> None:
     if not (math.isfinite(weight) and weight >= 0):
-        raise ValueError(f"its {name!r} weighs {weight}: a weight is finite and not negative")
+        raise DataError(f"its {name!r} weighs {weight}: a weight is finite and not negative")

@@ -61,7 +61,7 @@ class Fault:
 
     Args:
         failed: Who, and why.
-        fate: ``retried``, ``replaced`` or ``dropped``.
+        fate: ``retried``, ``replaced``, ``dropped``, or ``given up`` where the run ended by it.
     """
 
     failed: Failed
@@ -197,7 +197,8 @@ class _Round:
         outcome = self._retry(start, outcome)
         while outcome.failures:
             substitutes = self._substitutes(len(outcome.failures))
-            fates = ["replaced"] * len(substitutes) + ["dropped"] * len(outcome.failures)
+            left = "dropped" if self._policy.on_error == "drop" else "given up"
+            fates = ["replaced"] * len(substitutes) + [left] * len(outcome.failures)
             self._note(outcome.failures, fates)
             if len(substitutes) < len(outcome.failures) and self._policy.on_error != "drop":
                 self._give_up("a client failed, and federated.on_client_error is not drop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import functools
 import importlib.metadata
 import os
 import platform
@@ -34,6 +35,7 @@ def run_tags(seed: int, *, folder: Path | None = None) -> dict[str, str]:
     }
 
 
+@functools.cache  # it takes half a second, and packages don't come and go
 def environment() -> str:
     """Every installed package with its version, a line each, as ``pip install -r`` reads it."""
     packages = {(d.metadata["Name"] or "", d.version) for d in importlib.metadata.distributions()}

@@ -59,7 +59,8 @@ class Ending:
     def result(self) -> FederatedResult:
         """Record what is left to record, and end the run."""
         metrics = self._metrics()
-        self._log_tables()
+        self.tracker.log_text(self.key, self.participants.csv(), "clients.csv")
+        self._log_curve()
         module = module_of(self.setting, self.state.weights)
         sha256, experiment = weights_sha256(module), self.setting.experiment
         if traits(self.strategy).is_personal:
@@ -110,8 +111,8 @@ class Ending:
             )
         return metrics
 
-    def _log_tables(self) -> None:
-        self.tracker.log_text(self.key, self.participants.csv(), "clients.csv")
+    def _log_curve(self) -> None:
+        """The first of these that was measured, over rounds, bytes and steps."""
         for metric in ("test_accuracy", "val_accuracy", "test_loss", "val_loss", "train_loss"):
             if any(metric in record.metrics for record in self.records):
                 curve = read_curve(self.folder, metric=metric)

@@ -38,8 +38,9 @@ def federate(
     """
     if folder.result is not None:
         return FederatedResult.from_dict(folder.result)
-    federated = require_federated(experiment)
-    _require_cutting(federated)
+    with folder.discarded_unless_begun():
+        federated = require_federated(experiment)
+        _require_cutting(federated)
     with folder.held(), interrupts(folder.name):
         if federated.workers == 0:
             from nnray.runners.federated.run import run
