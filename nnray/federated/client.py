@@ -90,6 +90,26 @@ class LocalTraining:
             return self.steps
         return self.epochs * (1 if self.batch_size is None else -(-num_examples // self.batch_size))
 
+    def sizes(self, num_examples: int) -> tuple[int, ...]:
+        """Examples in the batch of each step."""
+        size, left = self.batch_size or num_examples, self.num_steps(num_examples)
+        once = [min(size, num_examples - begin) for begin in range(0, num_examples, size)]
+        return tuple((once * -(-left // len(once)))[:left])
+
+    def passes(self, num_examples: int, *, path: tuple[str | int, ...]) -> Iterator[tuple[Tensor, list[int]]]:
+        """The order of the examples in each pass, and the sizes of its batches; the last may be cut short.
+
+        Args:
+            num_examples: Of a client.
+            path: Names the draws.
+        """
+        rng = torch_rng(self.seed, *path, "order")
+        left, size = self.num_steps(num_examples), self.batch_size or num_examples
+        while left:
+            sizes = [min(size, num_examples - begin) for begin in range(0, num_examples, size)][:left]
+            yield torch.randperm(num_examples, generator=rng)[: sum(sizes)], sizes
+            left -= len(sizes)
+
 
 class ClientTrainer:
     """Trains clients in this process.
@@ -122,6 +142,11 @@ class ClientTrainer:
         self._optimizer = local.make_optimizer(self.flat.parameters)
         self._fresh = copy.deepcopy(self._optimizer.state_dict())
 
+    @property
+    def lr(self) -> float:
+        """Of the clients' optimizer, where a round doesn't say another."""
+        return float(self._fresh["param_groups"][0]["lr"])
+
     def run(self, start: RoundStart, clients: Sequence[int], *, states: Mapping[int, Vectors]) -> Outcome:
         """Train clients, and add up what they send.
 
@@ -133,7 +158,7 @@ class ClientTrainer:
         outcome = Outcome()
         for client in clients:
             self._on_client(client)
-            outcome = outcome + self._attempt(start, client, states.get(client, {}))
+            outcome = outcome.absorb(self._attempt(start, client, states.get(client, {})))
         return outcome
 
     def _attempt(self, start: RoundStart, client: int, state: Vectors) -> Outcome:
@@ -147,23 +172,21 @@ class ClientTrainer:
         began = time.perf_counter()
         update = self.train(start, client, state=state)
         message = self._strategy.message(update, server=start.server, client=state)
-        after = self.flat.weights()
+        floats, ints = self.flat.buffers()
         if self._traits.is_personal:
-            message = replace(message, kept={**message.kept, FLOATS: after.floats, INTS: after.ints})
+            message = replace(message, kept={**message.kept, FLOATS: floats, INTS: ints})
         else:
-            message = with_buffers(
-                message, after.floats - start.weights.floats, num_examples=update.num_examples
-            )
+            message = with_buffers(message, floats - start.weights.floats, num_examples=update.num_examples)
         require_sound(message, shape=self.flat.params.shape)
         report = ClientReport(
             client, update.num_examples, update.num_steps, update.loss, time.perf_counter() - began
         )
         return Outcome(
             to_sums(message, start.bits, room=start.room),
-            None if self._traits.is_personal else after.ints,
+            None if self._traits.is_personal else ints,
             (report,),
             kept={client: message.kept} if self._strategy.has_client_state else {},
-            bytes_up=size_of(message) + after.ints.nbytes,
+            bytes_up=size_of(message) + ints.nbytes,
             messages={client: message} if self._traits.collects else {},
         )
 
@@ -222,18 +245,13 @@ class ClientTrainer:
         self, inputs: Tensor, targets: Tensor, *, path: tuple[str | int, ...]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """As many batches as there are steps, in a new order for each pass."""
-        local, size = self._local, self._local.batch_size or len(targets)
-        rng = torch_rng(local.seed, *path, "order")
-        left = local.num_steps(len(targets))
-        while left:
-            order = torch.randperm(len(targets), generator=rng)
-            x, y = (
-                inputs.index_select(0, order.to(inputs.device)),
-                targets.index_select(0, order.to(targets.device)),
-            )
-            for batch in zip(torch.split(x, size)[:left], torch.split(y, size)[:left], strict=True):
-                yield self._augmented(*batch, path=(*path, "augment", left)) if local.augment else batch
-                left -= 1
+        local, step = self._local, 0
+        for order, sizes in local.passes(len(targets), path=path):
+            x = inputs.index_select(0, order.to(inputs.device))
+            y = targets.index_select(0, order.to(targets.device))
+            for batch in zip(torch.split(x, sizes), torch.split(y, sizes), strict=True):
+                step += 1
+                yield self._augmented(*batch, path=(*path, "augment", step)) if local.augment else batch
 
     def _augmented(self, x: Tensor, y: Tensor, *, path: tuple[str | int, ...]) -> tuple[Tensor, Tensor]:
         rng = torch.Generator().manual_seed(derive(self._local.seed, *path))
@@ -250,7 +268,8 @@ class ClientTrainer:
             nn.utils.clip_grad_norm_(self.flat.parameters, self._local.max_grad_norm)
         terms.add()
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for param in self.flat.parameters:
+            param.grad = None
         return loss.detach()
 
     def _mean_loss(self, inputs: Tensor, targets: Tensor) -> float:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from nnray.errors import DataError
 from nnray.federated.strategy import Means, Message
 
 FIRST_BITS = 44
@@ -29,6 +30,8 @@ _WANTED_BITS, _LEAST_BITS = 50, 30
 """In the largest entry: aimed at, and below which a round is summed again."""
 _UNIT = 1100
 """Every float64 is a multiple of 2 to the power of minus this."""
+
+_NOTHING = torch.zeros((), dtype=torch.int64)
 
 Bits = Mapping[str, int]
 """After the point, by name of the vector."""
@@ -89,6 +92,23 @@ class Sums:
             self.count + other.count,
         )
 
+    def absorb(self, other: Sums) -> Sums:
+        """The same as a sum, in place: neither is to be used again."""
+        if not self.count or not other.count:
+            return self if self.count else other
+        assert self.vectors.keys() == other.vectors.keys(), "clients must send the same vectors"
+        for name, value in self.vectors.items():
+            value.total.add_(other.vectors[name].total)
+        emptied = {name: replace(value, total=_NOTHING) for name, value in other.vectors.items()}
+        return self + replace(other, vectors=emptied)
+
+    def with_totals(self, vectors: Mapping[str, VectorSum]) -> Sums:
+        """The same weights and numbers, with vectors that were summed before they came here."""
+        found = {
+            name: replace(vectors.get(name, mine), weight=mine.weight) for name, mine in self.vectors.items()
+        }
+        return replace(self, vectors=found)
+
     def means(self, bits: Bits, *, population: int) -> Means:
         """Weighted means, in float64.
 
@@ -108,9 +128,12 @@ def to_sums(message: Message, bits: Bits, *, room: int) -> Sums:
     """One client's message in fixed point.
 
     Args:
-        message: All of it finite.
+        message: What it sends.
         bits: After the point.
         room: Clients that may be added up; a vector too large for that becomes zero, which `judge` sees.
+
+    Raises:
+        DataError: A vector is not finite.
     """
     vectors = {
         name: _fixed(sent.value, sent.weight, bits=_bits_of(name, bits), room=room)
@@ -169,7 +192,8 @@ def _fixed(vector: Tensor, weight: float, *, bits: int, room: int) -> VectorSum:
         return VectorSum(torch.zeros_like(vector, dtype=torch.int64), 0.0, exact)
     low, high = torch.aminmax(vector)
     peak = max(-float(low), float(high)) * weight
-    assert math.isfinite(peak), "what is not finite is refused before it is summed"
+    if not math.isfinite(float(low) + float(high)):  # max() may pass over a NaN
+        raise DataError("its update has values that are not finite")
     if not _fits(peak, bits, room):
         return VectorSum(torch.zeros_like(vector, dtype=torch.int64), peak, exact)
     scaled = vector.to(torch.float64).mul_(math.ldexp(weight, bits))

@@ -101,9 +101,11 @@ class FlatModel:
 
     def weights(self) -> Weights:
         """A copy of what the module has now."""
-        return Weights(
-            self.params.clone(), _flat(self._floats, torch.float32), _flat(self._ints, torch.int64)
-        )
+        return Weights(self.params.clone(), *self.buffers())
+
+    def buffers(self) -> tuple[Tensor, Tensor]:
+        """A copy of its float and its integer buffers."""
+        return _flat(self._floats, torch.float32), _flat(self._ints, torch.int64)
 
 
 def _require_float32(named: Sequence[tuple[str, nn.Parameter]]) -> None:

@@ -1,12 +1,16 @@
 """Checkpoints of a federated run: written beside training, verified when read.
 
-One holds weights, what the strategy keeps, the bits of the next sum, the index of the clients' states,
-and what clients have contributed. The weights of the best round are kept with it.
+One holds weights, what the strategy keeps, the bits of the next sum, the index of the clients' states, and
+what clients have contributed. The weights of the best round are kept with it.
+
+Training never waits for the disk: where rounds end faster than a checkpoint is written, the newest one that
+waits takes the place of those before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +18,10 @@ from typing import Any, Self
 
 from nnray.errors import CheckpointError
 from nnray.federated.rounds import RoundState
+from nnray.federated.strategy import Vectors
 from nnray.federated.weights import Weights
-from nnray.runners.federated.states import ClientStates
+from nnray.runners.federated.states import ClientStates, Index
 from nnray.training import checkpoint
-from nnray.training.writer import Writer
 
 _KEEP = 2
 
@@ -29,10 +33,14 @@ class Progress:
     Args:
         state: Of the rounds.
         participants: What clients have contributed.
+        seconds: That the run has taken.
+        best: The best round so far and its weights; None where nothing says which is best.
     """
 
     state: RoundState
     participants: Mapping[int, Any]
+    seconds: float
+    best: tuple[int, Weights] | None = None
 
 
 class Checkpoints:
@@ -44,51 +52,57 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, states: ClientStates) -> None:
-        self._folder, self._states, self._writer = folder, states, Writer()
-        self._best: tuple[int, Weights] | None = None
-        self._indices: dict[int, dict[int, tuple[int, str]]] = {}
+        self._folder, self._states = folder, states
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="nnray-checkpoint")
+        self._last: Future[None] | None = None
+        self._waiting: Progress | None = None
+        self._changed: dict[int, Vectors] = {}
+        self._older: Index = {}
 
     def __enter__(self) -> Self:
-        self._writer.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.__exit__(kind, error, trace)
+        self._write()
+        self._pool.shutdown(wait=True)
+        if error is None and self._last is not None:
+            self._last.result()
 
-    def save(self, progress: Progress, *, is_best: bool) -> None:
-        """Have a checkpoint written; only the one before is waited for."""
-        state = progress.state
-        if is_best:
-            self._best = state.round, state.weights
-        changed = self._states.changed()
+    def save(self, progress: Progress) -> None:
+        """Have a checkpoint written, now or after the one that is being written."""
+        self._waiting = progress
+        self._changed |= self._states.changed()
+        if self._last is None or self._last.done():
+            self._write()
+
+    def _write(self) -> None:
+        last, progress = self._last, self._waiting
+        if progress is None:
+            return
+        changed, self._changed, self._waiting = self._changed, {}, None
+        self._last = self._pool.submit(self._commit, progress, changed)
+        if last is not None:
+            last.result()  # a full disk is told at the next round
+
+    def _commit(self, progress: Progress, changed: Mapping[int, Vectors]) -> None:
+        state, best = progress.state, progress.best
+        index = self._states.save(changed, number=state.round)
         saved = {
             "round": state.round,
             "weights": _plain(state.weights),
             "server": dict(state.server),
             "bits": dict(state.bits),
             "participants": {client: list(values) for client, values in progress.participants.items()},
-            "best": None
-            if self._best is None
-            else {"round": self._best[0], "weights": _plain(self._best[1])},
+            "seconds": progress.seconds,
+            "best": best and {"round": best[0], "weights": _plain(best[1])},
+            "clients": {client: list(entry) for client, entry in index.items()},
         }
-
-        def write(copied: Mapping[str, Any]) -> None:
-            index = self._states.save(changed, number=state.round)
-            clients = {client: list(entry) for client, entry in index.items()}
-            checkpoint.save(self._folder, {**copied, "clients": clients}, epoch=state.round)
-            checkpoint.prune(self._folder, keep=_KEEP, best=state.round)
-            self._indices = {n: i for n, i in self._indices.items() if n > state.round - 1}
-            self._prune(state.round, index)
-
-        self._writer.submit(write, saved)
-
-    def _prune(self, number: int, index: dict[int, tuple[int, str]]) -> None:
-        """Client files that neither of the checkpoints that are kept refers to."""
-        kept = [found for _, found in sorted(self._indices.items())[-(_KEEP - 1) :]]
-        self._states.prune([*kept, index])
-        self._indices[number] = index
+        checkpoint.save(self._folder, saved, epoch=state.round)
+        checkpoint.prune(self._folder, keep=_KEEP, best=state.round)
+        self._states.prune([self._older, index])
+        self._older = index
 
     def newest(self, on_skipped: Callable[[str], None]) -> Progress | None:
         """Where the run stood; None before its first checkpoint. The clients' states are brought back.
@@ -104,20 +118,18 @@ class Checkpoints:
             return None
         for problem in found.skipped:
             on_skipped(problem)
-        saved = found.state
+        saved, best = found.state, found.state["best"]
         try:
             self._states.load({client: tuple(entry) for client, entry in saved["clients"].items()})
         except CheckpointError as error:
             raise CheckpointError(f"{error}; no round can be gone on from: remove {self._folder}") from error
-        self._indices = {saved["round"]: {c: tuple(e) for c, e in saved["clients"].items()}}
-        if saved["best"] is not None:
-            self._best = saved["best"]["round"], Weights(**saved["best"]["weights"])
-        state = RoundState(saved["round"], Weights(**saved["weights"]), saved["server"], saved["bits"])
-        return Progress(state, saved["participants"])
-
-    def best_weights(self) -> tuple[int, Weights] | None:
-        """The best round and its weights; None where nothing says which is best."""
-        return self._best
+        self._older = {client: (number, digest) for client, (number, digest) in saved["clients"].items()}
+        return Progress(
+            RoundState(saved["round"], Weights(**saved["weights"]), saved["server"], saved["bits"]),
+            saved["participants"],
+            saved["seconds"],
+            best and (best["round"], Weights(**best["weights"])),
+        )
 
 
 def _plain(weights: Weights) -> dict[str, Any]:

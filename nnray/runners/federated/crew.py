@@ -10,6 +10,7 @@ from nnray.federated.strategy import Vectors
 from nnray.federated.weights import Weights
 from nnray.metrics import MetricSums, merge
 from nnray.runners.federated.setting import Setting
+from nnray.runners.federated.stacking import Cutter
 from nnray.runners.federated.worker import Worker
 
 States = Mapping[int, Vectors]
@@ -42,11 +43,11 @@ class Alone:
     """
 
     def __init__(self, setting: Setting) -> None:
-        self._worker, self._setting = Worker(setting), setting
+        self._worker, self._setting, self._cut = Worker(setting), setting, Cutter(setting)
 
     def train(self, start: RoundStart, clients: Sequence[int], states: States) -> Outcome:
-        """One client after the other."""
-        return self._worker.train(start, clients, states)
+        """One block after the other."""
+        return self._worker.train(start, self._cut(clients), states)
 
     def evaluate(self, weights: Weights, split: str) -> MetricSums:
         """All blocks, in order."""

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from nnray.errors import ClusterError
-from nnray.federated.outcome import Outcome, RoundStart
+from nnray.federated.outcome import Failed, Outcome, RoundStart
 from nnray.federated.placement import assign
 from nnray.federated.strategy import Vectors
 from nnray.federated.weights import Weights
@@ -26,6 +26,7 @@ from nnray.runners.federated.costs import Costs
 from nnray.runners.federated.crew import Parts, States, clients_with_held, in_order, num_blocks
 from nnray.runners.federated.gathering import Arguments, Gathering
 from nnray.runners.federated.setting import Setting
+from nnray.runners.federated.stacking import Cutter
 from nnray.runners.federated.worker import NOBODY, Busy
 
 _ANSWER_S = 5.0
@@ -62,7 +63,7 @@ class Pool:
         self._setting, self._deadline_s, self._on_fault = setting, deadline_s, on_fault
         self._options = {"num_cpus": cpus, "num_gpus": gpus}
         self._search, self._costs, self._deaths = list(search), Costs(setting.population), 0
-        self._shared = ray.put(setting)
+        self._shared, self._cut = ray.put(setting), Cutter(setting)
         self._actors: list[Any] = [None] * workers
         self._begun: list[Any] = [None] * workers
         for place in range(workers):
@@ -78,17 +79,21 @@ class Pool:
             ray.kill(actor)
 
     def train(self, start: RoundStart, clients: Sequence[int], states: States) -> Outcome:
-        """Train clients, each actor its share; the longest first."""
-        begin = ray.put(start)
-        costs = [self._costs.of(client) for client in clients]
+        """Train clients, each actor its share of the blocks; the longest first."""
+        begin, blocks = ray.put(start), {block[0]: block for block in self._cut(clients)}
+        costs = [sum(self._costs.of(client) for client in block) for block in blocks.values()]
 
         def make(own: Sequence[int]) -> tuple[Any, ...]:
-            return begin, list(own), {client: states[client] for client in own if client in states}
+            found = [blocks[first] for first in own]
+            return begin, found, _some(states, [client for block in found for client in block])
 
         outcome = Outcome()
-        shares = assign(clients, costs, num_workers=len(self._actors))
+        shares = assign(list(blocks), costs, num_workers=len(self._actors))
         for part in self._gather("train", shares, make, deadline_s=self._deadline_s):
-            outcome = outcome + (part if isinstance(part, Outcome) else Outcome(failures=(part,)))
+            if isinstance(part, Failed):
+                lost = blocks.get(part.client, (part.client,))
+                part = Outcome(failures=tuple(replace(part, client=client) for client in lost))
+            outcome = outcome + part
         self._costs.learn(outcome.reports)
         return _owned(outcome)
 

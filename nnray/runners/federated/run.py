@@ -18,6 +18,7 @@ from nnray.errors import ConfigError, Problem
 from nnray.federated.outcome import Outcome, RoundStart
 from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
 from nnray.federated.sampling import Cohort
+from nnray.federated.weights import Weights
 from nnray.metrics import better, mode_of
 from nnray.registry import build
 from nnray.runners.cluster import Cluster
@@ -36,6 +37,7 @@ from nnray.runners.federated.setting import (
     make_setting,
     make_strategy,
 )
+from nnray.runners.federated.stacking import decide
 from nnray.runners.federated.states import ClientStates
 from nnray.runners.folder import RunFolder
 from nnray.runners.local import recorded
@@ -68,7 +70,7 @@ def run(
     with folder.discarded_unless_begun():
         prepare_process(experiment)
         splits = load_data(experiment)
-        setting = make_setting(experiment, splits)
+        setting = decide(make_setting(experiment, splits))
     with recorded(experiment, folder, tracker=tracker, verb="federate") as key:
         record_inputs(folder, tracker, run=key, splits=splits)
         with _crew(setting, folder, display, workers=workers) as crew:
@@ -135,8 +137,9 @@ class Run:
         self._participants = Participants(setting.population)
         self._checkpoints = Checkpoints(folder.path / "checkpoints", self._states)
         self._lrs = client_lrs(setting.experiment)
-        self._began, self._before = time.perf_counter(), float(folder.record.get("seconds", 0.0))
+        self._began, self._before = time.perf_counter(), 0.0
         self._best = Best(setting.experiment)
+        self._best_weights: tuple[int, Weights] | None = None
         self._state = self._restore()
 
     def train(self) -> None:
@@ -162,7 +165,7 @@ class Run:
             display=self._display,
             key=self._key,
             state=self._state,
-            best=self._checkpoints.best_weights(),
+            best=self._best_weights,
             records=list(self._history.upto(self._state.round)),
             participants=self._participants,
             target_round=self._target_round(self._state.round),
@@ -180,6 +183,7 @@ class Run:
             weights = first_weights(self._setting)
             return RoundState(0, weights, self._strategy.server_state(weights.params))
         self._participants.load(found.participants)
+        self._before, self._best_weights = found.seconds, found.best
         for record in self._history.upto(found.state.round):
             self._best.update(record)
         return found.state
@@ -224,11 +228,12 @@ class Run:
         number = report.state.round
         record = self._history.record(number, self._measure(report), faults=report.faults)
         is_best = self._best.update(record)
-        is_over = self._is_over(number)
-        if is_best or is_over or number % self._setting.federated.checkpoint_every == 0:
-            self._checkpoints.save(Progress(report.state, self._participants.dump()), is_best=is_best)
+        if is_best:
+            self._best_weights = number, report.state.weights
+        if is_best or self._is_over(number) or number % self._setting.federated.checkpoint_every == 0:
+            participants, best = self._participants.dump(), self._best_weights
+            self._checkpoints.save(Progress(report.state, participants, self._seconds, best))
         self._tell(record)
-        self._folder.update(seconds=self._seconds)
         return number
 
     def _measure(self, report: RoundReport) -> Mapping[str, float]:

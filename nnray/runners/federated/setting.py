@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,7 @@ class Setting:
         held: What each client is evaluated on; None for nothing.
         splits: Examples that the server evaluates on, by name: ``val``, ``test``.
         steps: Steps of each client; None for what the experiment says.
+        stacked: Whether clients whose steps are alike train side by side.
     """
 
     experiment: Experiment
@@ -53,6 +54,7 @@ class Setting:
     held: Partition | None
     splits: dict[str, Examples]
     steps: int | None
+    stacked: bool = False
 
     @property
     def federated(self) -> FederatedConfig:
@@ -136,20 +138,25 @@ def make_trainer(
         strategy,
         examples=setting.train,
         population=setting.population,
-        local=_local(setting, traits(strategy)),
+        local=local_training(setting, traits(strategy)),
         alter=_noise(setting),
         on_client=on_client,
     )
 
 
+def build_flat(setting: Setting) -> FlatModel:
+    """The model with the weights that a run begins with, on the CPU."""
+    return FlatModel(build_model(setting.experiment, setting.info))
+
+
 def first_weights(setting: Setting) -> Weights:
     """Those that a run begins with; no worker is needed for them."""
-    return FlatModel(build_model(setting.experiment, setting.info)).weights()
+    return build_flat(setting).weights()
 
 
 def module_of(setting: Setting, weights: Weights) -> nn.Module:
     """The model with weights, on the CPU, for evaluation."""
-    flat = FlatModel(build_model(setting.experiment, setting.info))
+    flat = build_flat(setting)
     flat.load(weights)
     alone = build_model(setting.experiment, setting.info)  # whose tensors share no memory
     alone.load_state_dict(flat.module.state_dict())
@@ -180,13 +187,14 @@ def _is_plain_sgd(experiment: Experiment) -> bool:
     return optimizer.name == "sgd" and not optimizer.kwargs.get("nesterov", False)
 
 
-def _local(setting: Setting, said: Traits) -> LocalTraining:
+def local_training(setting: Setting, said: Traits) -> LocalTraining:
+    """How each client trains."""
     experiment, federated = setting.experiment, setting.federated
     training = experiment.training
     task = build_task(experiment, setting.info)
     return LocalTraining(
         loss_fn=supervised(task),
-        make_optimizer=functools.partial(_optimizer, experiment),
+        make_optimizer=functools.partial(make_optimizer, experiment),
         batch_size=None if said.full_batch else batch_size(experiment),
         epochs=federated.local_epochs or 1,
         steps=said.local_steps or setting.steps or federated.local_steps,
@@ -204,9 +212,10 @@ def batch_size(experiment: Experiment) -> int | None:
     return None if said == "all" else said or experiment.training.batch_size
 
 
-def _optimizer(experiment: Experiment, params: list[nn.Parameter]) -> Any:
+def make_optimizer(experiment: Experiment, params: Sequence[Tensor]) -> Any:
+    """The clients' optimizer, without what torch wraps around it."""
     spare_compiler_import()
-    optimizer: Any = build("optimizer", experiment.optimizer, params)
+    optimizer: Any = build("optimizer", experiment.optimizer, list(params))
     for part in getattr(optimizer, "parts", (optimizer,)):
         if type(part).__module__.startswith("torch.optim."):
             unwrap_step(part)

@@ -18,6 +18,7 @@ from nnray.federated.strategy import Vectors, traits
 from nnray.federated.weights import Weights
 from nnray.metrics import MetricSums
 from nnray.runners.federated.setting import Setting, make_strategy, make_trainer
+from nnray.runners.federated.stacking import make_block_trainer
 from nnray.training.memory import keep_memory
 
 NOBODY = -1
@@ -48,13 +49,23 @@ class Worker:
         torch.set_num_threads(1)  # the bits must not depend on it; processes fill the cores
         self._setting, self._strategy = setting, make_strategy(setting.experiment)
         self._trainer = make_trainer(setting, self._strategy, on_client=self._begin)
+        self._blocks = make_block_trainer(setting, self._strategy, self._trainer) if setting.stacked else None
         self._task = build_task(setting.experiment, setting.info)
         self._at, self._since = NOBODY, time.monotonic()
 
-    def train(self, start: RoundStart, clients: Sequence[int], states: Mapping[int, Vectors]) -> Outcome:
-        """Train clients, and add up what they send."""
+    def train(
+        self, start: RoundStart, blocks: Sequence[Sequence[int]], states: Mapping[int, Vectors]
+    ) -> Outcome:
+        """Train clients, and add up what they send; those of a block side by side."""
         try:
-            return self._trainer.run(start, clients, states=states)
+            if self._blocks is None:
+                return self._trainer.run(
+                    start, [client for block in blocks for client in block], states=states
+                )
+            outcome = Outcome()
+            for block in blocks:
+                outcome = outcome.absorb(self._blocks.run(start, block, states=states))
+            return outcome
         finally:
             self._begin(NOBODY)
 
