@@ -23,6 +23,22 @@ def data_root(root: str | None) -> Path:
     return Path(cache).expanduser().absolute() / "nnray" / "data"
 
 
+def told_root() -> str | None:
+    """What ``$NNRAY_DATA`` says here, for workers on machines where it says nothing."""
+    told = os.environ.get("NNRAY_DATA")
+    return str(Path(told).expanduser().absolute()) if told else None
+
+
+def take_root(told: str | None) -> None:
+    """Look for data where another process does, unless this machine's ``$NNRAY_DATA`` says where.
+
+    Args:
+        told: What ``told_root`` gave there.
+    """
+    if told and not os.environ.get("NNRAY_DATA"):
+        os.environ["NNRAY_DATA"] = told
+
+
 def existing_root(root: str | None, *, name: str) -> Path:
     """The folder of a data set that has no published name: the user must have said which.
 

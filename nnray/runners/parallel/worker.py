@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray.train
@@ -13,6 +13,7 @@ import torch
 
 from nnray.assembly import assemble
 from nnray.config import Experiment
+from nnray.data.root import take_root, told_root
 from nnray.errors import ClusterError, NnrayError, RunError
 from nnray.runners.parallel.mailbox import begin, mention, send
 from nnray.runners.parallel.messages import Began, Fatal, Moved, Note, Trained
@@ -36,12 +37,14 @@ class RankSpec:
         storage: Path or URI of the run's folder in the storage.
         mailbox: Of the run.
         search: Folders in which the experiment's own modules are found.
+        data: The driver's ``$NNRAY_DATA``.
     """
 
     experiment: Experiment
     storage: str
     mailbox: Any
     search: tuple[str, ...]
+    data: str | None = field(default_factory=told_root)
 
 
 def train_rank(config: dict[str, Any]) -> None:
@@ -52,6 +55,7 @@ def train_rank(config: dict[str, Any]) -> None:
     """
     spec: RankSpec = config["spec"]
     sys.path.extend(folder for folder in spec.search if folder not in sys.path)
+    take_root(spec.data)
     assert spec.experiment.parallel is not None
     ranks = joined(timeout_s=spec.experiment.parallel.timeout_s)
     try:

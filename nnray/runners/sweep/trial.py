@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from nnray.config import Experiment, flatten, with_overrides
+from nnray.data.root import take_root, told_root
 from nnray.durable import write_bytes
 from nnray.errors import ClusterError
 
@@ -92,6 +93,7 @@ class WorkerSpec:
         ranks: Processes that train a trial together.
         search: Entries of ``sys.path`` under which user code is found.
         cwd: Folder that relative paths in the experiment start from.
+        data: The driver's ``$NNRAY_DATA``.
     """
 
     experiment: Experiment
@@ -101,6 +103,7 @@ class WorkerSpec:
     ranks: int = 1
     search: Sequence[str] = ()
     cwd: Path = field(default_factory=Path.cwd)
+    data: str | None = field(default_factory=told_root)
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial keeps its history and checkpoints."""
@@ -242,5 +245,6 @@ def describe(error: BaseException) -> str:
 
 def _set_up_paths(spec: WorkerSpec) -> None:
     sys.path[:0] = [entry for entry in spec.search if entry not in sys.path]
+    take_root(spec.data)
     if spec.cwd.is_dir():
         os.chdir(spec.cwd)

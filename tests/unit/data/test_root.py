@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from nnray.data import root as root_module
-from nnray.data.root import data_root, existing_root, find_files
+from nnray.data.root import data_root, existing_root, find_files, take_root, told_root
 from nnray.errors import DataError
 
 FILES = {"a": ("set/a", "set/a.gz"), "b": ("set/b", "set/b.gz")}
@@ -86,3 +87,21 @@ def test_failed_download_is_told_with_its_reason(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(root_module, "download", lambda source, *, root: "URLError: refused")
     with pytest.raises(DataError, match="could not be downloaded: URLError: refused"):
         find_files(str(tmp_path), name="mnist", source="MNIST", files=FILES)
+
+
+def test_a_worker_looks_where_its_driver_does_unless_its_machine_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NNRAY_DATA", "sets")
+    told = told_root()
+    assert told == str(tmp_path / "sets")
+    monkeypatch.delenv("NNRAY_DATA")
+    assert told_root() is None
+    take_root(None)
+    assert "NNRAY_DATA" not in os.environ
+    take_root(told)
+    assert data_root(None) == tmp_path / "sets"
+    monkeypatch.setenv("NNRAY_DATA", "/elsewhere")
+    take_root(told)
+    assert data_root(None) == Path("/elsewhere")
