@@ -70,6 +70,10 @@ def sweep(
     file: File,
     overrides: Overrides = None,
     *,
+    of: Annotated[
+        str | None,
+        typer.Option("--of", help="What a trial is: train, or federate; as sweep.of.", show_default=False),
+    ] = None,
     warm_start: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +88,8 @@ def sweep(
     from nnray import api
 
     with running():
-        result = api.sweep(file, overrides or [], warm_start=warm_start, once=once, quiet=quiet)
+        chosen = [*(overrides or []), *([f"sweep.of={of}"] if of else [])]
+        result = api.sweep(file, chosen, warm_start=warm_start, once=once, quiet=quiet)
     print_result(result, as_json=as_json, quiet=quiet)
 
 

@@ -75,6 +75,13 @@ class Experiment(Section):
         return "val_loss", self.training.mode
 
     @property
+    def planned(self) -> int:
+        """Epochs of a training, or rounds of a sweep's federated trials."""
+        if self.sweep is not None and self.sweep.of == "federate" and self.federated is not None:
+            return self.federated.rounds
+        return self.training.epochs
+
+    @property
     def registered_name(self) -> str:
         """Name of the registered model."""
         return self.tracking.register or self.name

@@ -153,6 +153,7 @@ class SweepConfig(Section):
     """What to search, and how.
 
     Args:
+        of: What a trial is: training one network, or federated training, whose rounds count as epochs.
         space: Dotted path of a field to what may be tried for it.
         metric: What a trial is judged by, at its best epoch.
         mode: Which way is better; null reads it off the metric's name.
@@ -172,6 +173,7 @@ class SweepConfig(Section):
         points: Configurations to try first; paths left out are proposed.
     """
 
+    of: Literal["train", "federate"] = "train"
     space: Annotated[
         dict[str, Range],
         Field(min_length=1, max_length=200, description="from 1 to 200 paths, each with a range"),
@@ -191,6 +193,11 @@ class SweepConfig(Section):
     scheduler: Annotated[Component, Kind("scheduler")] = Component(name="asha")
     champion: Literal["retrain", "take"] = "take"
     points: list[dict[str, Any]] = Field(default_factory=list)
+
+    @property
+    def resource(self) -> str:
+        """The path of how long a trial is at most."""
+        return "training.epochs" if self.of == "train" else "federated.rounds"
 
     @property
     def rules(self) -> tuple[Constraint, ...]:

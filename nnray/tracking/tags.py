@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import functools
+import getpass
 import importlib.metadata
 import os
 import platform

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nnray.data.splits import DataSplits
-from nnray.federated.rounds import RoundState
-from nnray.federated.strategy import Strategy, traits
-from nnray.federated.weights import Weights
+from nnray.federated.strategy import traits
+from nnray.runners.federated.course import Course
 from nnray.runners.federated.curves import read_curve
 from nnray.runners.federated.display import FederatedDisplay
 from nnray.runners.federated.history import RoundRecord
-from nnray.runners.federated.participants import Participants
 from nnray.runners.federated.plots import draw_comparison, write_png
 from nnray.runners.federated.result import FederatedResult
 from nnray.runners.federated.setting import Setting, module_of
@@ -33,13 +30,7 @@ class Ending:
         tracker: Where it is recorded.
         display: What a person sees.
         key: Of the run in the store.
-        state: After the last round.
-        best: The best round and its weights, if one is known.
-        records: Of all rounds.
-        participants: What clients have contributed.
-        target_round: That reached the target, if there is one that did.
-        strategy: Of the run.
-        seconds: That the run has taken.
+        course: The rounds that it went through.
     """
 
     setting: Setting
@@ -48,22 +39,16 @@ class Ending:
     tracker: Tracker
     display: FederatedDisplay
     key: str
-    state: RoundState
-    best: tuple[int, Weights] | None
-    records: Sequence[RoundRecord]
-    participants: Participants
-    target_round: int | None
-    strategy: Strategy
-    seconds: Callable[[], float]
+    course: Course
 
     def result(self) -> FederatedResult:
         """Record what is left to record, and end the run."""
         metrics = self._metrics()
-        self.tracker.log_text(self.key, self.participants.csv(), "clients.csv")
+        self.tracker.log_text(self.key, self.course.participants.csv(), "clients.csv")
         self._log_curve()
-        module = module_of(self.setting, self.state.weights)
+        module = module_of(self.setting, self.course.state.weights)
         sha256, experiment = weights_sha256(module), self.setting.experiment
-        if traits(self.strategy).is_personal:
+        if traits(self.course.strategy).is_personal:
             self.display.note("note: each client has weights of its own; the model is what they began with")
         uri = log_model(
             self.tracker,
@@ -71,7 +56,7 @@ class Ending:
             run=self.key,
             module=module,
             example=input_example(self.splits),
-            step=self.state.round,
+            step=self.course.state.round,
             sha256=sha256,
             metrics=metrics,
             register=experiment.registered_name,
@@ -82,13 +67,13 @@ class Ending:
         result = FederatedResult(
             run_id=self.tracker.run_id(self.key, PATIENCE_S) or "",
             verb="federate",
-            seconds=round(self.seconds(), 3),
+            seconds=round(self.course.seconds, 3),
             metrics=metrics,
             model_uri=uri,
             model_sha256=sha256,
             tracking_uri=self.tracker.uri,
             folder=self.folder.path,
-            rounds=self.state.round,
+            rounds=self.course.state.round,
             clients=len(self.setting.partition),
             cohort=federated.cohort_of(len(self.setting.partition)),
             strategy=federated.strategy.name,
@@ -101,20 +86,24 @@ class Ending:
 
     def _metrics(self) -> dict[str, float]:
         """Of the last round, and in which one the target was reached."""
-        metrics = dict(self.records[-1].metrics) if self.records else {}
-        if self.target_round is not None:
-            metrics["rounds_to_target"] = float(self.target_round)
-            last = self.records[-1]
+        metrics = dict(self.course.past()[-1].metrics) if self.course.past() else {}
+        if self._target_round is not None:
+            metrics["rounds_to_target"] = float(self._target_round)
+            last = self.course.past()[-1]
             self.tracker.log_metrics(
                 self.key,
-                RoundRecord(last.round, last.time_ms, {"rounds_to_target": self.target_round}).rows(),
+                RoundRecord(last.round, last.time_ms, {"rounds_to_target": self._target_round}).rows(),
             )
         return metrics
+
+    @property
+    def _target_round(self) -> int | None:
+        return self.course.target_round(self.course.state.round)
 
     def _log_curve(self) -> None:
         """The first of these that was measured, over rounds, bytes and steps."""
         for metric in ("test_accuracy", "val_accuracy", "test_loss", "val_loss", "train_loss"):
-            if any(metric in record.metrics for record in self.records):
+            if any(metric in record.metrics for record in self.course.past()):
                 curve = read_curve(self.folder, metric=metric)
                 figure = draw_comparison([curve], title=self.folder.name)
                 path = write_png(figure, self.folder.path / "plots" / f"{metric}.png")
@@ -123,9 +112,9 @@ class Ending:
 
     def _log_best(self) -> None:
         """The best round's model beside the last one's, where validation says which it is."""
-        if self.best is None or self.best[0] == self.state.round:
+        if self.course.best_weights is None or self.course.best_weights[0] == self.course.state.round:
             return
-        number, weights = self.best
+        number, weights = self.course.best_weights
         module = module_of(self.setting, weights)
         self.tracker.log_model(
             self.key,
@@ -134,11 +123,11 @@ class Ending:
             name="best",
             step=number,
             sha256=weights_sha256(module),
-            metrics=next(dict(r.metrics) for r in self.records if r.round == number),
+            metrics=next(dict(r.metrics) for r in self.course.past() if r.round == number),
         )
 
     def _faults(self) -> list[str]:
-        faults = [*self.folder.record.get("faults", []), *(f for r in self.records for f in r.faults())]
+        faults = [*self.folder.record.get("faults", []), *(f for r in self.course.past() for f in r.faults())]
         if faults:
             self.tracker.set_tags(self.key, {"nnray.faults": "\n".join(faults)})
         return faults

@@ -22,7 +22,7 @@ from nnray.runners.submit.jobs import Order
 from nnray.runners.submit.project import gather, list_files
 from nnray.tracking.store import sqlite_file
 
-VERBS = ("sweep", "train")
+VERBS = ("federate", "sweep", "train")
 _STOP_WAIT_S = "60"
 """How long Ray waits for a driver that was told to stop; by default it is killed after 3 s."""
 _SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|(^|_)KEY($|_)", re.IGNORECASE)

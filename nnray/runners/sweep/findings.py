@@ -80,10 +80,16 @@ def edges(space: Mapping[str, Range], params: Mapping[str, Any]) -> Iterator[str
             yield f"{path} = {number(params[path])} is at the {side} end of its range ({end:g}): widen it"
 
 
-def saved(epochs: int, ledger: Ledger) -> Saved:
-    """What stopping early saved, over the trials that went well as far as they went."""
+def saved(epochs: int, ledger: Ledger, *, resource: str) -> Saved:
+    """What stopping early saved, over the trials that went well as far as they went.
+
+    Args:
+        epochs: Of a trial that doesn't search for how many.
+        ledger: Of the sweep.
+        resource: The path by which trials would search for it.
+    """
     trials = [trial for trial in ledger.trials.values() if trial.state in ("finished", "pruned")]
-    planned = [int(trial.params.get("training.epochs", epochs)) for trial in trials]
+    planned = [int(trial.params.get(resource, epochs)) for trial in trials]
     return Saved(sum(planned) - sum(trial.epoch for trial in trials), sum(planned))
 
 

@@ -68,10 +68,14 @@ class SweepResult(Result):
                 *(f"            {name} {value:.4f}" for name, value in self._shown()),
                 *((f"run         {self.run_id}",) if self.run_id else ()),
                 *((f"model       {self.model_uri}",) if self.model_uri else ()),
-                f"train it    nnray train {self.best_file}",
+                f"train it    nnray {self._of} {self.best_file}",
                 "open the UI nnray ui",
             )
         )
+
+    @property
+    def _of(self) -> str:
+        return "train" if self.best.sweep is None else self.best.sweep.of
 
     def _shown(self) -> list[tuple[str, float]]:
         names = ("test_accuracy", "test_loss")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from nnray.assembly import load_data
-from nnray.config import Experiment, flatten, with_overrides
+from nnray.config import Experiment, SweepConfig, flatten, with_overrides
 from nnray.errors import CheckpointError
 from nnray.runners.cluster import Cluster, ceiling
 from nnray.runners.folder import RunFolder
@@ -33,7 +34,7 @@ from nnray.runners.sweep.schedulers import Scheduler
 from nnray.runners.sweep.study import Study
 from nnray.runners.sweep.table import SweepDisplay, choose_display
 from nnray.runners.sweep.trainer import TorchTrainer
-from nnray.runners.sweep.trial import WorkerSpec, describe, trial_folder
+from nnray.runners.sweep.trial import Trainer, WorkerSpec, describe, trial_folder
 from nnray.runners.sweep.warm import warm_up
 from nnray.runners.training import prepare_process
 from nnray.tracking import Tracker
@@ -180,7 +181,7 @@ class Sweep:
             engine = Engine(
                 conductor=conductor,
                 spec=self._worker_spec(tools),
-                make_trainer=TorchTrainer,
+                make_trainer=trainer_of(self._config),
                 each=self._each,
                 concurrency=concurrency,
                 on_model=lambda number, wait: models.take(conductor.ledger.trials[number], wait),
@@ -275,6 +276,15 @@ class Sweep:
             self._take_models(tools, PATIENCE_S)
         self._cluster.release()
         return outcome.result(summary, seconds=tools.conductor.budget.seconds)
+
+
+def trainer_of(config: SweepConfig) -> Callable[[WorkerSpec], Trainer]:
+    """What trains a trial, in its worker."""
+    if config.of == "train":
+        return TorchTrainer
+    from nnray.runners.federated.trial import FederatedTrainer
+
+    return FederatedTrainer
 
 
 class _ImportPlots:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nnray.config import Experiment, ParallelConfig, SweepConfig
+from nnray.config import Experiment, ParallelConfig, SweepConfig, require_federated
 from nnray.errors import ConfigError, Problem
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.folder import RunFolder
@@ -22,6 +22,11 @@ _FIXED = frozenset(
 )
 """Fields of ``parallel`` that decide which processes there are; a trial takes them as they are."""
 _PRELOAD = ("ray.tune", "nnray.runners.sweep.trainer")
+_CREW = frozenset(
+    f"federated.{name}"
+    for name in ("workers", "cpus_per_worker", "gpus_per_worker", "evaluate_every", "target")
+)
+"""Fields of ``federated`` that a trial doesn't have: its clients are trained by its own worker."""
 
 
 def sweep(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, quiet: bool = False) -> SweepResult:
@@ -65,7 +70,7 @@ def demand(experiment: Experiment) -> Demand:
         raise ConfigError("experiment", problems)
     config, parallel = experiment.sweep, experiment.parallel
     assert config is not None
-    if parallel is None:
+    if parallel is None or config.of == "federate":
         worker = Resources(config.cpus_per_trial, config.gpus_per_trial)
         return Demand(worker, 1, _advice(config, "sweep.cpus_per_trial, sweep.gpus_per_trial"))
     worker = Resources(parallel.cpus_per_worker, parallel.gpus_per_worker)
@@ -80,6 +85,9 @@ def _advice(config: SweepConfig, asked: str) -> str:
 def _problems(experiment: Experiment) -> Iterator[Problem]:
     config, parallel = experiment.sweep, experiment.parallel
     assert config is not None
+    if config.of == "federate":
+        yield from _federated_problems(experiment, config)
+        return
     path = "sweep.gpus_per_trial" if parallel is None else "parallel.gpus_per_worker"
     gpus = config.gpus_per_trial if parallel is None else parallel.gpus_per_worker
     if experiment.training.device.startswith("cuda") and not gpus:
@@ -91,6 +99,22 @@ def _problems(experiment: Experiment) -> Iterator[Problem]:
         yield Problem(f"sweep.space.{path}", message)
     if parallel is not None:
         yield from _parallel_problems(config, parallel)
+
+
+def _federated_problems(experiment: Experiment, config: SweepConfig) -> Iterator[Problem]:
+    """What federated trials can't do that plain ones can."""
+    require_federated(experiment)
+    for path in sorted((_FIXED | _CREW) & config.space.keys()):
+        message = "can't be searched: a trial trains its clients one by one, and is judged in every round"
+        yield Problem(f"sweep.space.{path}", message)
+    if config.scheduler.name == "pbt":
+        message = "'pbt' hands over what federated training has not: take asha, hyperband, median or none"
+        yield Problem("sweep.scheduler", message)
+    if config.champion == "retrain":
+        message = "'retrain' is for training one network: say take, then `nnray federate` best.yaml"
+        yield Problem("sweep.champion", message)
+    if "latency_ms" in (*config.objectives, *(name for rule in config.rules for name in rule.names)):
+        yield Problem("sweep.objectives", "latency_ms is not measured of federated trials: leave it out")
 
 
 def _parallel_problems(config: SweepConfig, parallel: ParallelConfig) -> Iterator[Problem]:

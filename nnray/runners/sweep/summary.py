@@ -121,7 +121,7 @@ def summarize(experiment: Experiment, ledger: Ledger, *, study: Study, best: Tri
         counts=ledger.counts,
         importance=importance(study.with_pruned()),
         edges=tuple(edges(config.space, best.params)),
-        saved=saved(experiment.training.epochs, ledger),
+        saved=saved(experiment.planned, ledger, resource=config.resource),
         failures=failures(ledger),
         front=tuple(ledger.front),
         broken=broken(ledger),

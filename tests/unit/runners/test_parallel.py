@@ -292,7 +292,7 @@ def test_a_storage_that_is_none_is_refused_before_anything_starts(
 
 
 def test_resume_can_change_the_workers_of_a_data_parallel_run_only() -> None:
-    from nnray import api
+    from nnray.api import training as api
 
     made = create(with_overrides(experiment(), {"tracking.dir": "runs"}), "train")
     api._change_workers(made, 7)

@@ -85,7 +85,7 @@ def test_what_stopping_early_saved_is_counted_over_trials_that_went_well(bench: 
     live.run_trial(0.4, 0.5, 0.6, 0.7)
     live.run_trial(math.nan)
     assert [t.state for t in live.ledger.trials.values()] == ["finished", "finished", "pruned", "failed"]
-    assert saved(4, live.ledger) == Saved(6, 12)
+    assert saved(4, live.ledger, resource="training.epochs") == Saved(6, 12)
     assert Saved(6, 12).percent == 50
 
 

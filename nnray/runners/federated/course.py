@@ -1,0 +1,202 @@
+"""The rounds of a run in its folder, from where it stands to its last: whoever asked for them.
+
+A round's line goes into ``history.jsonl`` first, then its checkpoint is written, then the next one begins.
+A kill at any instant loses no line; a round that has to be done again comes to the same weights, and its
+line stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from nnray.config import Experiment
+from nnray.errors import ConfigError, Problem
+from nnray.federated.outcome import Outcome, RoundStart
+from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
+from nnray.federated.sampling import Cohort
+from nnray.federated.weights import Weights
+from nnray.metrics import better, mode_of
+from nnray.registry import build
+from nnray.runners.federated.checkpoints import Checkpoints, Progress
+from nnray.runners.federated.crew import Crew
+from nnray.runners.federated.history import History, RoundRecord
+from nnray.runners.federated.measure import evaluated, told
+from nnray.runners.federated.participants import Participants
+from nnray.runners.federated.setting import Setting, client_lrs, first_weights, make_strategy
+from nnray.runners.federated.states import ClientStates
+from nnray.seeding import numpy_rng
+from nnray.training.storage import LocalFolder
+
+
+class Course:
+    """A run's rounds.
+
+    Args:
+        setting: What is trained.
+        folder: Of the run.
+        crew: Who trains.
+        on_skipped: Told what was wrong with a checkpoint that was passed over.
+    """
+
+    def __init__(
+        self, setting: Setting, folder: Path, crew: Crew, *, on_skipped: Callable[[str], None]
+    ) -> None:
+        self._setting, self._crew = setting, crew
+        self.strategy = make_strategy(setting.experiment)
+        self._history = History(LocalFolder(folder))
+        self._states = ClientStates(folder / "clients")
+        self.participants = Participants(setting.population)
+        self._checkpoints = Checkpoints(folder / "checkpoints", self._states)
+        self._lrs = client_lrs(setting.experiment)
+        self._began, self._before = time.perf_counter(), 0.0
+        self._best = Best(setting.experiment)
+        self.best_weights: tuple[int, Weights] | None = None
+        self.state = self._restore(on_skipped)
+
+    def records(self) -> Iterator[RoundRecord]:
+        """Every round from the first; those of earlier processes are read back."""
+        with self._checkpoints:
+            yield from self.past()
+            if self.is_over(self.state.round):
+                return
+            for report in self._rounds():
+                record = self._after(report)
+                yield record
+                if self.is_over(record.round):
+                    return
+
+    def past(self) -> list[RoundRecord]:
+        """The rounds that are finished."""
+        return list(self._history.upto(self.state.round))
+
+    @property
+    def best_round(self) -> int | None:
+        """The best one so far, by validation; None where nothing says which it is."""
+        return None if self.best_weights is None else self.best_weights[0]
+
+    @property
+    def seconds(self) -> float:
+        """That all processes of the run have taken."""
+        return self._before + time.perf_counter() - self._began
+
+    def is_over(self, number: int) -> bool:
+        """Whether a round is the last."""
+        federated = self._setting.federated
+        if number >= federated.rounds:
+            return True
+        target = federated.target
+        return target is not None and target.stop and self.target_round(number) is not None
+
+    def target_round(self, number: int) -> int | None:
+        """The first round that reached the target, up to one."""
+        target = self._setting.federated.target
+        if target is None:
+            return None
+        mode = mode_of(target.metric)
+        for record in self._history.upto(number):
+            value = record.metrics.get(target.metric)
+            if value is not None and not better(mode, target.value, value):
+                return record.round
+        return None
+
+    def _restore(self, on_skipped: Callable[[str], None]) -> RoundState:
+        found = self._checkpoints.newest(on_skipped)
+        if found is None:
+            weights = first_weights(self._setting)
+            return RoundState(0, weights, self.strategy.server_state(weights.params))
+        self.participants.load(found.participants)
+        self._before, self.best_weights = found.seconds, found.best
+        for record in self._history.upto(found.state.round):
+            self._best.update(record)
+        return found.state
+
+    def _rounds(self) -> Iterator[RoundReport]:
+        federated = self._setting.federated
+        return rounds(
+            self.state,
+            self.strategy,
+            num_rounds=federated.rounds,
+            draw=self._draw,
+            train_clients=self._train_clients,
+            population=len(self._setting.population),
+            policy=Policy(federated.on_client_error, federated.min_updates),
+            lr_of=lambda number: self._lrs[number - 1],
+        )
+
+    def _draw(self, number: int) -> Cohort:
+        setting, federated = self._setting, self._setting.federated
+        clients = len(setting.population)
+        cohort = 1 if clients == 1 else federated.cohort_of(clients)
+        rng = numpy_rng(setting.experiment.seed, "cohort", number)
+        drawn: Cohort = build(
+            "sampler",
+            federated.sampler,
+            clients,
+            rng,
+            cohort=cohort,
+            round=number,
+            spare=federated.over_select,
+        )
+        return drawn
+
+    def _train_clients(self, start: RoundStart, clients: Sequence[int]) -> Outcome:
+        return self._crew.train(start, clients, self._states)
+
+    def _after(self, report: RoundReport) -> RoundRecord:
+        """Write a round down."""
+        self.state = report.state
+        self._states.take(report.kept)
+        self.participants.take(report)
+        number = report.state.round
+        record = self._history.record(number, self._measure(report), faults=report.faults)
+        is_best = self._best.update(record)
+        if is_best:
+            self.best_weights = number, report.state.weights
+        if is_best or self.is_over(number) or number % self._setting.federated.checkpoint_every == 0:
+            participants, best = self.participants.dump(), self.best_weights
+            self._checkpoints.save(Progress(report.state, participants, self.seconds, best))
+        return record
+
+    def _measure(self, report: RoundReport) -> Mapping[str, float]:
+        federated, number = self._setting.federated, report.state.round
+        began = time.perf_counter()
+        metrics = told(report, lr=self._lrs[number - 1])
+        if number % federated.evaluate_every == 0 or number >= federated.rounds:
+            metrics |= evaluated(
+                self._crew,
+                self._setting,
+                self.strategy,
+                weights=report.state.weights,
+                states=self._states,
+            )
+            self._require_target(metrics)
+        return metrics | {"round_seconds": report.seconds + time.perf_counter() - began}
+
+    def _require_target(self, metrics: Mapping[str, float]) -> None:
+        target = self._setting.federated.target
+        if target is not None and target.metric not in metrics:
+            message = f"{target.metric!r} is not measured here; there are: {', '.join(sorted(metrics))}"
+            raise ConfigError(self._setting.experiment.name, [Problem("federated.target.metric", message)])
+
+
+class Best:
+    """The best round by validation, where there is a validation split: the test split never chooses.
+
+    Args:
+        experiment: Says by which metric.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._metric, mode = experiment.metric
+        self._mode = mode or mode_of(self._metric)
+        self._value = float("nan")
+
+    def update(self, record: RoundRecord) -> bool:
+        """Whether no earlier round was better."""
+        value = record.metrics.get(self._metric)
+        if value is None or not better(self._mode, value, self._value):
+            return False
+        self._value = value
+        return True
