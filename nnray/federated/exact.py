@@ -202,7 +202,8 @@ def _fixed(vector: Tensor, weight: float, *, bits: int, room: int) -> VectorSum:
 
 def _exact(value: float) -> int:
     numerator, denominator = float(value).as_integer_ratio()
-    return (numerator << _UNIT) // denominator
+    # The denominator is a power of two, so that shifting is exact, and many times faster than division.
+    return numerator << (_UNIT + 1 - denominator.bit_length())
 
 
 def _as_float(weight: int) -> float:

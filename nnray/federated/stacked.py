@@ -41,7 +41,7 @@ class StackedTrainer:
         self._model, self._examples, self._task = model, examples, task
         self._make_optimizer = make_optimizer
         model.module.train()
-        reasons = incompatibilities(model, make_optimizer(model.parameters), examples, task=task)
+        reasons = incompatibilities(model, make_optimizer(model.parameters), examples=examples, task=task)
         if reasons:
             raise IncompatibleModel("stacked training of clients", reasons, "set federated.stacked to false")
         self._is_linear = is_linear(model, examples)
@@ -59,7 +59,7 @@ class StackedTrainer:
         model.module.train()
         if self._is_linear:
             return train_linear(
-                model, block, examples, pulls=pulls, make_optimizer=self._make_optimizer, task=task
+                model, block, examples=examples, pulls=pulls, make_optimizer=self._make_optimizer, task=task
             )
         params = StackedParams(model, model.slots, pulls, make_optimizer=self._make_optimizer)
-        return train_general(model, block, examples, params=params, task=task)
+        return train_general(model, block, examples=examples, params=params, task=task)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
-import torch
 from torch import Tensor
 
 from nnray.data.batches import as_float
@@ -82,8 +81,3 @@ def usual_block_size(cohort: int, *, num_params: int) -> int:
     if num_params <= _TINY:
         return 128
     return min(32, max(8, -(-cohort // 4)))
-
-
-def stack_orders(orders: Mapping[int, Tensor], clients: tuple[int, ...], sizes: tuple[int, ...]) -> Block:
-    """The block of some clients, of the order in which each sees its examples."""
-    return Block(clients, torch.stack([orders[client] for client in clients]), sizes)

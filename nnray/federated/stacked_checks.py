@@ -25,7 +25,7 @@ _BY_NUMBER = frozenset(
 """Optimizers that treat every number by itself."""
 
 
-def incompatibilities(model: FlatModel, optimizer: Optimizer, examples: Examples, *, task: Task) -> list[str]:
+def incompatibilities(model: FlatModel, optimizer: Optimizer, *, examples: Examples, task: Task) -> list[str]:
     """Why clients of this model can't train side by side; nothing if they can.
 
     Args:

@@ -28,7 +28,7 @@ def batched_gradients(model: FlatModel, task: Task) -> Gradients:
 
 
 def train_general(
-    model: FlatModel, block: Block, examples: Examples, *, params: StackedParams, task: Task
+    model: FlatModel, block: Block, *, examples: Examples, params: StackedParams, task: Task
 ) -> StackedUpdates:
     """Train a block.
 

@@ -180,8 +180,8 @@ class LinearNet:
 def train_linear(
     model: FlatModel,
     block: Block,
-    examples: Examples,
     *,
+    examples: Examples,
     pulls: Sequence[Pull],
     make_optimizer: MakeOptimizer,
     task: Task,

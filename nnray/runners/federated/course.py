@@ -167,7 +167,7 @@ class Course:
             metrics |= evaluated(
                 self._crew,
                 self._setting,
-                self.strategy,
+                strategy=self.strategy,
                 weights=report.state.weights,
                 states=self._states,
             )

@@ -17,7 +17,7 @@ from nnray.runners.federated.setting import Setting
 
 
 def evaluated(
-    crew: Crew, setting: Setting, strategy: Strategy, *, weights: Weights, states: States
+    crew: Crew, setting: Setting, *, strategy: Strategy, weights: Weights, states: States
 ) -> dict[str, float]:
     """Measure weights everywhere; personal ones of each client on every split, all clients counted alike."""
     began = time.perf_counter()

@@ -84,7 +84,7 @@ class Cutter:
         )
 
 
-def make_block_trainer(setting: Setting, strategy: Strategy, trainer: ClientTrainer) -> BlockTrainer:
+def make_block_trainer(setting: Setting, strategy: Strategy, *, trainer: ClientTrainer) -> BlockTrainer:
     """What trains blocks of the setting's clients in this process."""
     optimizers = _Optimizers(setting)
     return BlockTrainer(

@@ -49,7 +49,9 @@ class Worker:
         torch.set_num_threads(1)  # the bits must not depend on it; processes fill the cores
         self._setting, self._strategy = setting, make_strategy(setting.experiment)
         self._trainer = make_trainer(setting, self._strategy, on_client=self._begin)
-        self._blocks = make_block_trainer(setting, self._strategy, self._trainer) if setting.stacked else None
+        self._blocks = (
+            make_block_trainer(setting, self._strategy, trainer=self._trainer) if setting.stacked else None
+        )
         self._task = build_task(setting.experiment, setting.info)
         self._at, self._since = NOBODY, time.monotonic()
 

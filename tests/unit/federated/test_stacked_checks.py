@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from nnray.data.splits import Examples
 from nnray.errors import IncompatibleModel
 from nnray.federated.stacked import StackedTrainer
-from nnray.federated.stacked_block import Block, cut_blocks, stack_orders, usual_block_size
+from nnray.federated.stacked_block import Block, cut_blocks, usual_block_size
 from nnray.federated.stacked_checks import is_linear
 from nnray.federated.weights import FlatModel
 from nnray.models.dropout import Dropout
@@ -174,10 +174,8 @@ def test_the_order_of_the_cohort_does_not_matter(sizes: dict[int, tuple[int, ...
     assert cut_blocks(dict(shuffled), block_size=4) == cut_blocks(sizes, block_size=4)
 
 
-def test_orders_are_stacked_by_client() -> None:
-    orders = {7: torch.tensor([1, 2, 3]), 2: torch.tensor([4, 5, 6])}
-    block = stack_orders(orders, (2, 7), (2, 1))
-    assert block.order.tolist() == [[4, 5, 6], [1, 2, 3]]
+def test_batches_come_step_by_step_client_by_client() -> None:
+    block = Block((2, 7), torch.tensor([[4, 5, 6], [1, 2, 3]]), (2, 1))
     inputs, targets = next(iter(block.batches(examples())))
     assert torch.equal(inputs.flatten(0, 1), examples().inputs[[4, 5, 1, 2]])
     assert torch.equal(targets.flatten(), examples().targets[[4, 5, 1, 2]])
