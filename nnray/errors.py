@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 
 class NnrayError(Exception):
@@ -75,18 +76,26 @@ class DivergedError(NnrayError):
     """A loss that is not finite.
 
     Args:
-        epoch: Epoch, counted from 1.
-        step: Optimizer step, counted from 1 over the whole run.
+        epoch: Epoch, or federated round, counted from 1.
+        step: Optimizer step, counted from 1 over the whole run, or over a client's round; None for none.
         what: The quantity, such as ``training loss``.
+        period: What ``epoch`` counts.
     """
 
-    def __init__(self, epoch: int, step: int, what: str = "training loss") -> None:
-        self.epoch, self.step, self.what = epoch, step, what
-        super().__init__(epoch, step, what)
+    def __init__(
+        self,
+        epoch: int,
+        step: int | None,
+        what: str = "training loss",
+        period: Literal["epoch", "round"] = "epoch",
+    ) -> None:
+        self.epoch, self.step, self.what, self.period = epoch, step, what, period
+        super().__init__(epoch, step, what, period)
 
     def __str__(self) -> str:
+        by = "" if self.step is None else f", by step {self.step}"
         return (
-            f"the {self.what} is not finite in epoch {self.epoch}, by step {self.step}: "
+            f"the {self.what} is not finite in {self.period} {self.epoch}{by}: "
             "lower optimizer.lr, or set training.max_grad_norm"
         )
 

@@ -217,7 +217,7 @@ class ClientTrainer:
                 losses.append(self._step(optimizer, x, y, terms=terms))
         loss = torch.stack(losses).mean()
         if not bool(torch.isfinite(loss)):
-            raise DivergedError(start.round, _first_bad(losses))
+            raise DivergedError(start.round, _first_bad(losses), period="round")
         delta = self.flat.params - begin.params
         return ClientUpdate(
             client, len(targets), len(losses), lr, local.momentum, delta, float(loss), start_loss

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from nnray.errors import DataError
+from nnray.errors import DataError, UserCodeError
 from nnray.federated.strategy import Means, Message
 
 FIRST_BITS = 44
@@ -30,6 +30,9 @@ _WANTED_BITS, _LEAST_BITS = 50, 30
 """In the largest entry: aimed at, and below which a round is summed again."""
 _UNIT = 1100
 """Every float64 is a multiple of 2 to the power of minus this."""
+
+_MOST = 1e200
+"""Largest weighted entry: beyond it, sums with many bits after the point leave the range of float64."""
 
 _NOTHING = torch.zeros((), dtype=torch.int64)
 
@@ -84,8 +87,7 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         if not self.count or not other.count:
             return self if self.count else other
-        assert self.vectors.keys() == other.vectors.keys(), "clients must send the same vectors"
-        assert self.numbers.keys() == other.numbers.keys(), "clients must send the same numbers"
+        _require_same_names(self, other)
         return Sums(
             {name: value + other.vectors[name] for name, value in self.vectors.items()},
             {name: value + other.numbers[name] for name, value in self.numbers.items()},
@@ -96,7 +98,7 @@ class Sums:
         """The same as a sum, in place: neither is to be used again."""
         if not self.count or not other.count:
             return self if self.count else other
-        assert self.vectors.keys() == other.vectors.keys(), "clients must send the same vectors"
+        _require_same_names(self, other)
         for name, value in self.vectors.items():
             value.total.add_(other.vectors[name].total)
         emptied = {name: replace(value, total=_NOTHING) for name, value in other.vectors.items()}
@@ -115,9 +117,17 @@ class Sums:
         Args:
             bits: That the vectors were summed with.
             population: All clients there are.
+
+        Raises:
+            UserCodeError: What all clients sent weighs nothing.
         """
         vectors = {}
         for name, value in self.vectors.items():
+            if not value.weight:
+                problem = (
+                    f"what {self.count} clients sent as {name!r} weighs 0 together; allowed: more than 0"
+                )
+                raise UserCodeError("the strategy's message", problem)
             scale = math.ldexp(1.0, -_bits_of(name, bits)) / _as_float(value.weight)
             vectors[name] = value.total.to(torch.float64).mul_(scale)
         numbers = {name: _quotient(value) for name, value in self.numbers.items()}
@@ -133,7 +143,7 @@ def to_sums(message: Message, bits: Bits, *, room: int) -> Sums:
         room: Clients that may be added up; a vector too large for that becomes zero, which `judge` sees.
 
     Raises:
-        DataError: A vector is not finite.
+        DataError: A vector is not finite, or far too large.
     """
     vectors = {
         name: _fixed(sent.value, sent.weight, bits=_bits_of(name, bits), room=room)
@@ -178,6 +188,16 @@ def judge(sums: Sums, bits: Bits, *, room: int) -> Verdict:
     return Verdict(found, tuple(again))
 
 
+def _require_same_names(one: Sums, other: Sums) -> None:
+    for kind, some, others in (
+        ("vectors", one.vectors, other.vectors),
+        ("numbers", one.numbers, other.numbers),
+    ):
+        if some.keys() != others.keys():
+            problem = f"all clients must send the same {kind}; got {sorted(some)} and {sorted(others)}"
+            raise UserCodeError("the strategy's message", problem)
+
+
 def _bits_of(name: str, bits: Bits) -> int:
     return bits.get(name, FIRST_BITS)
 
@@ -194,6 +214,8 @@ def _fixed(vector: Tensor, weight: float, *, bits: int, room: int) -> VectorSum:
     peak = max(-float(low), float(high)) * weight
     if not math.isfinite(float(low) + float(high)):  # max() may pass over a NaN
         raise DataError("its update has values that are not finite")
+    if peak > _MOST:
+        raise DataError(f"its update has a weighted value of {peak:g}; allowed: at most {_MOST:g}")
     if not _fits(peak, bits, room):
         return VectorSum(torch.zeros_like(vector, dtype=torch.int64), peak, exact)
     scaled = vector.to(torch.float64).mul_(math.ldexp(weight, bits))

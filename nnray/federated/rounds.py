@@ -13,11 +13,11 @@ from typing import Literal, Protocol
 
 import torch
 
-from nnray.errors import ClientFailure, DivergedError
+from nnray.errors import ClientFailure, DivergedError, UserCodeError
 from nnray.federated.exact import Bits, judge
 from nnray.federated.outcome import BUFFERS, ClientReport, Failed, Outcome, RoundStart
 from nnray.federated.sampling import Cohort
-from nnray.federated.strategy import Means, Message, Strategy, Vectors
+from nnray.federated.strategy import Means, Message, Strategy, Vectors, traits
 from nnray.federated.weights import Weights
 
 OnError = Literal["retry", "drop", "fail"]
@@ -128,6 +128,7 @@ def rounds(
     Raises:
         ClientFailure: Too few clients came to an update; each one is named.
         DivergedError: The weights are not finite.
+        UserCodeError: The strategy returns what no round can go on with.
     """
     policy = policy or Policy()
     while state.round < num_rounds:
@@ -225,14 +226,27 @@ class _Round:
         self.faults += [Fault(failed, fate) for failed, fate in zip(ordered, fates, strict=False)]
 
     def _give_up(self, why: str) -> None:
-        named = "\n".join(f"  client {f.failed.client}: {f.failed.error} ({f.fate})" for f in self.faults)
+        named = "\n".join(_alike(self.faults))
         raise ClientFailure(f"round {self._number}: {why}" + (f":\n{named}" if named else ""))
+
+
+def _alike(faults: Sequence[Fault]) -> Iterator[str]:
+    """Each client by number and each error once: a cohort that fails for one cause gets one line."""
+    fates = dict[tuple[int, str], list[str]]()
+    for fault in faults:
+        fates.setdefault((fault.failed.client, fault.failed.error), []).append(fault.fate)
+    clients = dict[tuple[str, tuple[str, ...]], list[int]]()
+    for (client, error), met in fates.items():
+        clients.setdefault((error, tuple(met)), []).append(client)
+    for (error, met_by_all), who in clients.items():
+        noun = "client" if len(who) == 1 else "clients"
+        yield f"  {noun} {', '.join(map(str, who))}: {error} ({', '.join(met_by_all)})"
 
 
 def _shared(strategy: Strategy, server: Vectors) -> Vectors:
     """What clients need of what the server keeps."""
-    names: Sequence[str] = getattr(strategy, "shared", tuple(server))
-    return {name: server[name] for name in names}
+    names = traits(strategy).shared
+    return dict(server) if names is None else {name: server[name] for name in names}
 
 
 def _next(
@@ -252,8 +266,9 @@ def _next(
     means = replace(means, vectors={k: v for k, v in means.vectors.items() if k != BUFFERS})
     weights = state.weights
     params, server = _step(strategy, state, means, outcome.messages)
+    _require_shape(params, state.weights.params.shape)
     if not bool(torch.isfinite(params).all()):
-        raise DivergedError(number, 0, "server weights")
+        raise DivergedError(number, None, "server's vector of weights", period="round")
     floats = weights.floats if buffers is None else (weights.floats + buffers).to(torch.float32)
     ints = weights.ints if outcome.ints is None else outcome.ints
     return RoundState(number, Weights(params, floats, ints), server, bits)
@@ -265,6 +280,13 @@ def _step(
     if messages:
         means = replace(means, messages=tuple(messages[client] for client in sorted(messages)))
     return strategy.step(state.weights.params, means, server=state.server)
+
+
+def _require_shape(params: torch.Tensor, shape: torch.Size) -> None:
+    """Weights of another shape would be broadcast to all of the model's, unnoticed."""
+    if not isinstance(params, torch.Tensor) or params.shape != shape:
+        got = list(params.shape) if isinstance(params, torch.Tensor) else type(params).__name__
+        raise UserCodeError("the strategy's step", f"must return weights of shape {list(shape)} (got {got})")
 
 
 def _size(start: RoundStart) -> int:

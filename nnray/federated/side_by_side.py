@@ -206,7 +206,7 @@ def _diverged(start: RoundStart, clients: list[int], updates: StackedUpdates, ba
     found = []
     for place in bad.nonzero()[:, 0].tolist():
         step = int((~torch.isfinite(updates.losses[place])).nonzero()[0]) + 1
-        found.append(Failed(clients[place], str(DivergedError(start.round, step))))
+        found.append(Failed(clients[place], str(DivergedError(start.round, step, period="round"))))
     return found
 
 

@@ -6,6 +6,7 @@ seeds; if it costs another actor too, client by client, so that the one that kil
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,10 +48,12 @@ class Task:
     Args:
         place: Of the actor.
         items: What the work is made of: clients, or blocks.
+        began: When it was asked for, by the monotonic clock.
     """
 
     place: int
     items: list[int]
+    began: float = field(default_factory=lambda: time.monotonic())
 
 
 @dataclass(slots=True)
@@ -99,7 +102,7 @@ class Gathering:
             self._again(task, _reason(error))
         except RayTaskError as error:
             self.actors.check(task.place)
-            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
+            raise error.cause from error  # itself: Ray's own kind would print a traceback for a message
         else:
             self._next(task.place)
 
@@ -131,6 +134,8 @@ class Gathering:
         assert self.deadline_s is not None
         for ref, task in list(self.tasks.items()):
             busy = self.actors.busy(task.place)
+            if busy is None and time.monotonic() - task.began <= self.deadline_s:
+                continue  # it may be at something that holds Python's lock, and still in time
             if busy is None or (busy.client != NOBODY and busy.seconds > self.deadline_s):
                 self._end(ref, task, busy)
 
@@ -154,4 +159,4 @@ def _reason(error: RayActorError) -> str:
     """The line of Ray's long text that says why."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = (line for line in lines if line.lower().startswith(("worker exit", "the actor is dead")))
-    return next(told, lines[0])
+    return next(told, lines[0]).partition(" Some common causes")[0]

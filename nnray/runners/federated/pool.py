@@ -125,7 +125,14 @@ class Pool:
         return [ordered[place :: len(self._actors)] for place in range(len(self._actors))]
 
     def _parts(self, method: str, shares: list[list[int]], make: Arguments) -> Parts:
-        return [part for found in self._gather(method, shares, make) for part in found]
+        found = self._gather(method, shares, make)
+        for part in found:
+            if isinstance(part, Failed):
+                raise ClusterError(
+                    f"{method}, part {part.client}: {part.error}; look at the cluster's logs and memory, or "
+                    "lower training.eval_batch_size; `nnray resume` goes on from the last checkpoint"
+                )
+        return [part for parts in found for part in parts]
 
     def _start(self, place: int) -> None:
         actor = Actor.options(**self._options).remote(self._search)  # type: ignore[attr-defined]
@@ -161,7 +168,7 @@ class Pool:
         try:
             ray.get(self._begun[place])
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
+            raise error.cause from error
 
     def replace(self, place: int, why: str) -> None:
         """Put another actor in the place of one that is lost."""

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nnray.errors import DataError, UserCodeError
 from nnray.federated.exact import FIRST_BITS, Sums, judge, to_sums
 from nnray.federated.strategy import Message, Weighted
 
@@ -134,11 +135,26 @@ def test_a_weight_of_zero_leaves_a_client_out() -> None:
     assert means.num_clients == 2
 
 
-def test_clients_that_send_other_vectors_are_our_own_fault() -> None:
-    one = to_sums(messages(1)[0], {}, room=2)
-    other = to_sums(Message({"other": Weighted(torch.zeros(2))}), {}, room=2)
-    with pytest.raises(AssertionError, match="same vectors"):
-        _ = one + other
+def test_clients_that_send_other_names_are_told_which() -> None:
+    one, room = messages(1)[0], 2
+    vector = Message({"other": one.vectors["delta"]}, one.numbers)
+    number = Message(one.vectors, {"bend": Weighted(1.0)})
+    for other, named in ((vector, r"vectors; got \['delta'\] and \['other'\]"), (number, "same numbers")):
+        for add in (Sums.__add__, Sums.absorb):
+            with pytest.raises(UserCodeError, match=named):
+                add(to_sums(one, {}, room=room), to_sums(other, {}, room=room))
+
+
+def test_a_mean_of_no_weight_is_refused() -> None:
+    with pytest.raises(UserCodeError, match="2 clients sent as 'delta' weighs 0"):
+        summed([message(torch.ones(3), weight=0.0)] * 2).means({}, population=2)
+
+
+@pytest.mark.parametrize(("value", "weight"), [(1e300, 1.0), (1e250, 1e60), (1.0, 1e201)])
+def test_what_no_number_of_bits_can_hold_is_refused(value: float, weight: float) -> None:
+    sent = message(torch.full((3,), value, dtype=torch.float64), weight=weight)
+    with pytest.raises(DataError, match="at most 1e\\+200"):
+        to_sums(sent, {"delta": 300}, room=3)
 
 
 def test_an_empty_vector_is_no_matter() -> None:

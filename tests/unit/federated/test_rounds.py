@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nnray.errors import ClientFailure, DivergedError
+from nnray.errors import ClientFailure, DivergedError, UserCodeError
 from nnray.federated.outcome import Failed, Outcome, RoundStart
 from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
 from nnray.federated.sampling import Cohort
@@ -184,6 +184,17 @@ def test_too_few_updates_end_the_run() -> None:
     assert len(last(run(train, num=1, policy=Policy("drop", min_updates=1))).reports) == 1
 
 
+def test_clients_that_fail_alike_are_named_in_one_line() -> None:
+    train = Local()
+    train.fails = lambda client, call: client != 2 and (client != 4 or call == 1)
+    with pytest.raises(ClientFailure) as caught:
+        last(run(train))
+    assert str(caught.value).splitlines()[1:] == [
+        "  clients 0, 1, 3, 5: gone (retried, given up)",
+        "  client 4: gone (retried)",
+    ]
+
+
 def test_what_clients_keep_is_handed_on() -> None:
     train = Local(Mean(has_client_state=True))
     *_, report = run(train, num=3)
@@ -224,8 +235,41 @@ def test_weights_that_are_not_finite_end_the_run() -> None:
         def step(self, params: Tensor, means: Means, *, server: Vectors) -> tuple[Tensor, Vectors]:
             return params * torch.nan, {}
 
-    with pytest.raises(DivergedError, match="server weights"):
+    with pytest.raises(DivergedError, match="weights is not finite in round 1: lower"):
         last(run(Local(Bad()), num=1))
+
+
+@pytest.mark.parametrize("returned", [torch.zeros(1), torch.zeros(()), None])
+def test_weights_of_another_shape_are_never_broadcast(returned: Any) -> None:
+    class Bad(Mean):
+        def step(self, params: Tensor, means: Means, *, server: Vectors) -> tuple[Tensor, Vectors]:
+            return returned, {}
+
+    with pytest.raises(UserCodeError, match="must return weights of shape"):
+        last(run(Local(Bad()), num=1))
+
+
+def test_a_strategy_that_says_so_shares_all_that_the_server_keeps() -> None:
+    class Open(Mean):
+        shared = None
+
+        def server_state(self, params: Tensor) -> Vectors:
+            return {"rate": torch.ones(())}
+
+    strategy, train = Open(), Local()
+    starts: list[RoundStart] = []
+
+    def watched(start: RoundStart, clients: Sequence[int]) -> Outcome:
+        starts.append(start)
+        return train(start, clients)
+
+    state = replace(begin(), server=strategy.server_state(torch.zeros(1)))
+    next(
+        rounds(
+            state, strategy, num_rounds=1, draw=lambda number: EVERYBODY, train_clients=watched, population=6
+        )
+    )
+    assert set(starts[0].server) == {"rate"}
 
 
 def test_a_strategy_may_see_every_message() -> None:
