@@ -24,7 +24,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E6
 LINES = ("-", "--", "-.", ":")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 _DPI = 150
-_MARKS_A_CURVE = 12
+_MARKS_A_CURVE, _MOST_TICKS = 12, 5
 
 AXES = (("rounds", "round"), ("bytes", "bytes sent"), ("steps", "client steps"))
 """What a comparison is drawn over: the curve's field, and its name."""
@@ -47,6 +47,7 @@ def draw_comparison(curves: Sequence[Curve], *, title: str, target: float | None
             axes.axhline(target, color="#555555", lw=1, ls=(0, (1, 2)))
     cells[0].set_ylabel(curves[0].metric, fontsize=11)
     cells[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    cells[1].xaxis.set_major_locator(MaxNLocator(_MOST_TICKS))  # "12.5 MB" is wide
     cells[1].xaxis.set_major_formatter(EngFormatter(unit="B"))
     cells[2].xaxis.set_major_formatter(EngFormatter())
     lines, labels = cells[0].get_legend_handles_labels()

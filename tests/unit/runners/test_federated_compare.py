@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from pathlib import Path
 
@@ -198,6 +199,20 @@ def test_a_comparison_has_three_plots_of_every_run() -> None:
             second.get_marker(),
         )
     assert data(made.axes[1].get_lines()[0], "x") == [100.0, 200.0]
+
+
+@pytest.mark.parametrize("unit", [1.0, 5.04e4, 9.3e5, 1.7e8, 3.3e11])
+def test_numbers_along_an_axis_do_not_run_into_each_other(unit: float) -> None:
+    bytes_ = tuple(unit * n for n in range(1, 401))
+    long = Curve("a", "a", "test_accuracy", tuple(range(1, 401)), bytes_, bytes_, (0.5,) * 400)
+    made = plots.draw_comparison([long], title="t")
+    made.draw_without_rendering()
+    for axes in made.axes:
+        (left, right), boxes = axes.get_xlim(), []
+        for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+            if left <= place <= right:
+                boxes.append(label.get_window_extent())
+        assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
 
 
 def test_styles_do_not_repeat_before_many_runs() -> None:
