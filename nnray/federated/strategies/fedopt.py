@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nnray.errors import ConfigError, Problem
 from nnray.federated.strategies.fedavg import FedAvg, Weighting
 from nnray.federated.strategy import Means, Vectors
 
 ServerOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 
 
-def fedopt(*, server_optimizer: ServerOptimizer, weighting: Weighting = "examples") -> FedOpt:
+def fedopt(*, server_optimizer: ServerOptimizer | None, weighting: Weighting = "examples") -> FedOpt:
     """FedOpt: any optimizer on the server, which steps along the mean change of the clients.
 
     The optimizer is that of federated.server_optimizer; SGD with lr 1 is FedAvg.
@@ -24,9 +25,15 @@ def fedopt(*, server_optimizer: ServerOptimizer, weighting: Weighting = "example
         server_optimizer: Makes the optimizer of the weights, which it is given as one vector.
         weighting: Whether clients count by their examples or all the same.
 
+    Raises:
+        ConfigError: There is no optimizer.
+
     Source:
         Reddi et al. 2021, algorithm 1; the mean change is the negative of a gradient.
     """
+    if server_optimizer is None:
+        text = "is missing: fedopt steps with it; say one, such as {name: sgd, lr: 1.0}, which is fedavg"
+        raise ConfigError("this experiment", [Problem("federated.server_optimizer", text)])
     return FedOpt(server_optimizer=server_optimizer, weighting=weighting)
 
 

@@ -262,6 +262,7 @@ def test_a_cohort_of_nobody_is_a_round_too() -> None:
         ({"partition": "natural", "clients": None}, DataError, "doesn't tell"),
         ({"strategy": "scaffold", "optimizer": "adam"}, ConfigError, "SGD"),
         ({"deadline_s": 3.0}, ConfigError, "needs workers"),
+        ({"strategy": "fedopt"}, ConfigError, "server_optimizer: is missing"),
     ],
 )
 def test_what_is_not_possible_is_said_before_anything_is_recorded(
