@@ -4,10 +4,10 @@ Vectors are summed as int64 in fixed point: adding integers is associative, so a
 has the same bits. Weights and single numbers are summed exactly, as Python's integers. What is left of
 rounding is that of each client's vector, half a unit of the last of the bits.
 
-How many bits stand after the point is decided once a round for all clients, from the largest entry of
-the round before: enough of them that the mean is closer to that in float64 than 1e-6, and few enough
-that no sum can overflow. A round that needs other ones is summed again (`judge`), with the same outcome
-on any machine.
+How many bits stand after the point is decided once a round for all clients, from the round before: enough of
+them that the mean is closer to that in float64 than 1e-6, few enough that no sum can overflow, and where both
+leave a choice so few that sums fit into 32 bits on their way. A round that needs other ones is summed again
+(`judge`), with the same outcome on any machine.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ from nnray.federated.strategy import Means, Message
 
 FIRST_BITS = 44
 """After the point, before anything is known of how large a vector's entries are."""
-_ROOM_BITS = 62
-"""Of an int64, the sign apart, with one to spare."""
-_WANTED_BITS, _LEAST_BITS = 50, 30
-"""In the largest entry: aimed at, and below which a round is summed again."""
+_ROOM_BITS, _SHORT_BITS = 62, 31
+"""Of an int64, the sign apart, with one to spare; and of an int32."""
+_GROWTH_BITS, _SHORT_GROWTH_BITS = 8, 2
+"""By how much entries may grow from a round to the next."""
+_TOLERANCE = 3e-7
+"""Largest error of a mean by rounding, as a share of its norm; a third of what is promised."""
+_ROUNDING = 0.29
+"""Standard deviation of an error that is uniform over a unit: 1 / sqrt(12)."""
 _UNIT = 1100
 """Every float64 is a multiple of 2 to the power of minus this."""
 
@@ -45,7 +49,7 @@ class VectorSum:
     """The weighted sum of a vector over clients.
 
     Args:
-        total: In fixed point, ``int64``.
+        total: In fixed point, ``int64``; on its way ``int32`` where that holds it.
         peak: Largest entry of a client's weighted vector, by magnitude.
         weight: Of all clients, an exact multiple of 2 ** -1100.
     """
@@ -55,7 +59,7 @@ class VectorSum:
     weight: int
 
     def __add__(self, other: VectorSum) -> VectorSum:
-        total = self.total + other.total
+        total = self.total.to(torch.int64) + other.total
         return VectorSum(total, max(self.peak, other.peak), self.weight + other.weight)
 
 
@@ -110,6 +114,11 @@ class Sums:
             name: replace(vectors.get(name, mine), weight=mine.weight) for name, mine in self.vectors.items()
         }
         return replace(self, vectors=found)
+
+    def packed(self) -> Sums:
+        """The same in 32 bits, where they hold it: half the bytes to send."""
+        short = {name: replace(value, total=_packed(value.total)) for name, value in self.vectors.items()}
+        return replace(self, vectors=short)
 
     def means(self, bits: Bits, *, population: int) -> Means:
         """Weighted means, in float64.
@@ -170,7 +179,7 @@ class Verdict:
 
 
 def judge(sums: Sums, bits: Bits, *, room: int) -> Verdict:
-    """Look at what a round's largest entries say of the bits that it was summed with.
+    """Look at what a round's sums say of the bits that it was summed with.
 
     Args:
         sums: Of the whole round.
@@ -181,11 +190,31 @@ def judge(sums: Sums, bits: Bits, *, room: int) -> Verdict:
     for name, value in sums.vectors.items():
         if not value.peak:
             continue
-        used = _bits_of(name, bits)
-        if not _fits(value.peak, used, room) or math.log2(value.peak) + used < _LEAST_BITS:
+        used, headroom = _bits_of(name, bits), room.bit_length() + math.frexp(value.peak)[1]
+        many = _ROOM_BITS - _GROWTH_BITS - headroom
+        if not _fits(value.peak, used, room):
             again.append(name)
-        found[name] = min(_WANTED_BITS, _ROOM_BITS - 8 - room.bit_length()) - math.frexp(value.peak)[1]
+            found[name] = many
+            continue
+        error, few = _error(value.total, sums.count), _SHORT_BITS - _SHORT_GROWTH_BITS - headroom
+        if error > _TOLERANCE and used < many:
+            again.append(name)
+        found[name] = few if math.ldexp(error, used - few) < _TOLERANCE / 2 else many
     return Verdict(found, tuple(again))
+
+
+def _error(total: Tensor, count: int) -> float:
+    """What rounding has made of a sum, as a share of its norm."""
+    norm = float(torch.linalg.vector_norm(total.to(torch.float64)))
+    return _ROUNDING * math.sqrt(count * total.numel()) / norm if norm else math.inf
+
+
+def _packed(total: Tensor) -> Tensor:
+    if not total.numel():
+        return total
+    low, high = torch.aminmax(total)
+    limit = 1 << _SHORT_BITS
+    return total.to(torch.int32) if -limit < int(low) and int(high) < limit else total
 
 
 def _require_same_names(one: Sums, other: Sums) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -102,6 +102,10 @@ class Outcome:
 
     def __add__(self, other: Outcome) -> Outcome:
         return self._with(other, self.sums + other.sums)
+
+    def packed(self) -> Outcome:
+        """The same in fewer bytes, to be sent."""
+        return replace(self, sums=self.sums.packed())
 
     def absorb(self, other: Outcome) -> Outcome:
         """The same, faster: this one's sums are changed in place, and neither is to be used again."""

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 NNRAY = [sys.executable, "-m", "nnray.cli"]
 SMALL = ["training.epochs=1", "data.limit=200", "sweep.scheduler=none"]
-LONG = ["sweep.trials=3", "training.epochs=150", "data.limit=1000", "sweep.scheduler=none"]
+LONG = ["sweep.trials=3", "training.epochs=100", "data.limit=1000", "sweep.scheduler=none"]
 """With a trial at the end that outlasts a command or two."""
 
 

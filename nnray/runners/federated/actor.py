@@ -11,6 +11,7 @@ import ray
 import torch
 from torch import Tensor
 
+from nnray.federated.outcome import Outcome
 from nnray.runners.federated.setting import Setting
 from nnray.runners.federated.worker import Busy, Worker
 
@@ -44,7 +45,8 @@ class Actor:
 
     def call(self, method: str, *args: Any) -> Any:
         """Have it do something."""
-        return getattr(self._worker, method)(*args)
+        answer = getattr(self._worker, method)(*args)
+        return answer.packed() if isinstance(answer, Outcome) else answer
 
     @ray.method(concurrency_group="watch")
     def busy(self) -> Busy:

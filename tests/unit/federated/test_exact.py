@@ -111,12 +111,47 @@ def test_the_room_counts_clients_that_are_summed_elsewhere() -> None:
     assert judge(summed([alone], room=4), {}, room=4).again == ("delta",)
 
 
-def test_bits_follow_the_magnitude_of_the_round_before() -> None:
-    """Entries may grow 200-fold, and shrink a thousandfold, before a round has to be summed again."""
+def test_bits_follow_the_round_before() -> None:
+    """Entries may grow 200-fold before a round has to be summed again, and shrink to a half."""
     verdict = judge(summed(messages(10)), {}, room=10)
-    for factor in (1e-3, 1.0, 200.0):
+    for factor in (0.5, 1.0, 200.0):
         sent = messages(10, scale=0.1 * factor)
         assert judge(summed(sent, dict(verdict.bits)), verdict.bits, room=10).again == ()
+
+
+@pytest.mark.parametrize("num", [1, 3, 10])
+def test_from_the_second_round_on_sums_are_sent_in_32_bits(num: int) -> None:
+    """And are as close to the mean as is promised."""
+    bits = dict(judge(summed(messages(num)), {}, room=num).bits)
+    sent = messages(num, seed=1)
+    parts = [summed(sent[place::3], bits, room=num).packed() for place in range(min(3, num))]
+    assert {part.vectors["delta"].total.dtype for part in parts} == {torch.int32}
+    whole = sum(parts, Sums())
+    assert whole.vectors["delta"].total.dtype in (torch.int64, torch.int32)
+    assert judge(whole, bits, room=num).again == ()
+    assert equal(whole, summed(sent, bits, room=num))
+    mean, expected = whole.means(bits, population=num).vectors["delta"], oracle(sent)
+    assert float((mean - expected).norm()) <= 1e-6 * float(expected.norm())
+
+
+def test_what_does_not_fit_32_bits_is_sent_in_64() -> None:
+    sums = summed(messages(3))
+    assert sums.packed().vectors["delta"].total.dtype == torch.int64
+    assert equal(sums.packed(), sums)
+
+
+def test_one_huge_entry_among_small_ones_gets_the_bits_that_it_needs() -> None:
+    """32 bits would leave nothing of the small ones: the mean is still within the promise."""
+    sent = messages(4, scale=1e-7)
+    for m in sent:
+        m.vectors["delta"].value[0] = 1e-3
+        m.vectors["delta"].value[1] = -1e-3
+    verdict = judge(summed(sent), {}, room=4)
+    bits = dict(verdict.bits)
+    sums = summed(sent, bits)
+    assert judge(sums, bits, room=4).again == ()
+    mean, expected = sums.means(bits, population=4).vectors["delta"], oracle(sent)
+    assert float((mean - expected).norm()) <= 1e-6 * float(expected.norm())
 
 
 def test_zeros_change_nothing_and_are_never_summed_again() -> None:
