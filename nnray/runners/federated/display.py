@@ -14,6 +14,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from nnray.runners.display import Screen
@@ -103,16 +104,18 @@ class RoundBar(FederatedDisplay):
 
     def __init__(self, console: Console | None = None) -> None:
         self._pace = Pace(0)
+        self._count = Column(no_wrap=True)  # is not shortened where the terminal is narrow
         columns = (
-            TextColumn("round {task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("round {task.completed:.0f}/{task.total:.0f}", table_column=self._count),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[now]}"),
-            _TimeLeft(),
+            _TimeLeft(table_column=Column(no_wrap=True, min_width=7)),
         )
         self._bar = Progress(*columns, console=console or Console(stderr=True), expand=True)
 
     def begin(self, name: str, *, rounds: int) -> None:
         """Start the bar."""
+        self._count.min_width = len(f"round {rounds}/{rounds}")
         self._pace = Pace(rounds)
         self._bar.start()
         self.note(f"{name}: {rounds} rounds")

@@ -42,8 +42,8 @@ def paced(*records: Record, rounds: int = 10) -> Pace:
     return pace
 
 
-def drawn(*records: Record) -> str:
-    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+def drawn(*records: Record, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with RoundBar(console) as display:
         display.begin("digits", rounds=4)
         for record in records:
@@ -95,6 +95,12 @@ def test_a_terminal_gets_a_bar_with_the_same_words() -> None:
     assert "round 2/4" in text
     assert "test_accuracy 0.7500  cohort 10  5 clients/s" in text
     assert "val_accuracy" not in text
+    assert "0:04" in text
+
+
+def test_a_narrow_terminal_still_tells_round_and_time() -> None:
+    text = drawn(Record(1, {**COSTS, "val_accuracy": 0.5, "test_accuracy": 0.75}), Record(2), width=60)
+    assert "round 2/4" in text
     assert "0:04" in text
 
 
