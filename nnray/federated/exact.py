@@ -26,10 +26,10 @@ FIRST_BITS = 44
 """After the point, before anything is known of how large a vector's entries are."""
 _ROOM_BITS, _SHORT_BITS = 62, 31
 """Of an int64, the sign apart, with one to spare; and of an int32."""
-_GROWTH_BITS, _SHORT_GROWTH_BITS = 8, 2
-"""By how much entries may grow from a round to the next."""
-_TOLERANCE = 3e-7
-"""Largest error of a mean by rounding, as a share of its norm; a third of what is promised."""
+_GROWTH_BITS, _SHORT_GROWTH_BITS = 8, 1
+"""By how much entries may grow from a round to the next: of a client, and of the sum."""
+_TOLERANCE = 8e-7
+"""Largest error of a mean by rounding, as a share of its norm; 1e-6 is promised."""
 _ROUNDING = 0.29
 """Standard deviation of an error that is uniform over a unit: 1 / sqrt(12)."""
 _UNIT = 1100
@@ -196,7 +196,10 @@ def judge(sums: Sums, bits: Bits, *, room: int) -> Verdict:
             again.append(name)
             found[name] = many
             continue
-        error, few = _error(value.total, sums.count), _SHORT_BITS - _SHORT_GROWTH_BITS - headroom
+        error, few = (
+            _error(value.total, sums.count),
+            used + _SHORT_BITS - _SHORT_GROWTH_BITS - _bits_in(value.total),
+        )
         if error > _TOLERANCE and used < many:
             again.append(name)
         found[name] = few if math.ldexp(error, used - few) < _TOLERANCE / 2 else many
@@ -210,11 +213,15 @@ def _error(total: Tensor, count: int) -> float:
 
 
 def _packed(total: Tensor) -> Tensor:
+    return total.to(torch.int32) if _bits_in(total) <= _SHORT_BITS else total
+
+
+def _bits_in(total: Tensor) -> int:
+    """Bits of the entry that is largest by magnitude."""
     if not total.numel():
-        return total
+        return 0
     low, high = torch.aminmax(total)
-    limit = 1 << _SHORT_BITS
-    return total.to(torch.int32) if -limit < int(low) and int(high) < limit else total
+    return max(-int(low), int(high)).bit_length()
 
 
 def _require_same_names(one: Sums, other: Sums) -> None:
