@@ -28,8 +28,8 @@ _ROOM_BITS, _SHORT_BITS = 62, 31
 """Of an int64, the sign apart, with one to spare; and of an int32."""
 _GROWTH_BITS, _SHORT_GROWTH_BITS = 8, 1
 """By how much entries may grow from a round to the next: of a client, and of the sum."""
-_TOLERANCE = 8e-7
-"""Largest error of a mean by rounding, as a share of its norm; 1e-6 is promised."""
+_TOLERANCE = 5e-7
+"""Largest error of a mean that rounding is expected to make, as a share of its norm; 1e-6 is promised."""
 _ROUNDING = 0.29
 """Standard deviation of an error that is uniform over a unit: 1 / sqrt(12)."""
 _UNIT = 1100

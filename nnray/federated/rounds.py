@@ -151,7 +151,7 @@ def rounds(
             tuple(sorted(outcome.reports, key=lambda report: report.client)),
             tuple(attempt.faults),
             outcome.kept,
-            bytes_down=len(outcome.reports) * _size(start),
+            bytes_down=0 if traits(strategy).is_personal else len(outcome.reports) * _size(start),
             bytes_up=outcome.bytes_up,
             summed_again=attempt.summed_again,
             seconds=time.perf_counter() - began,

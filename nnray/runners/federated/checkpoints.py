@@ -65,8 +65,13 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._write()
-        self._pool.shutdown(wait=True)
+        try:
+            self._write()
+        except CheckpointError:
+            if error is None:  # else that one is told
+                raise
+        finally:
+            self._pool.shutdown(wait=True)
         if error is None and self._last is not None:
             self._last.result()
 

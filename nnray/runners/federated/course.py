@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nnray.config import Experiment
-from nnray.errors import ConfigError, Problem
 from nnray.federated.outcome import Outcome, RoundStart
 from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
 from nnray.federated.sampling import Cohort
@@ -49,7 +48,7 @@ class Course:
         self._states = ClientStates(folder / "clients")
         self.participants = Participants(setting.population)
         self._checkpoints = Checkpoints(folder / "checkpoints", self._states)
-        self._lrs = client_lrs(setting.experiment)
+        self._lrs = client_lrs(setting)
         self._began, self._before = time.perf_counter(), 0.0
         self._best = Best(setting.experiment)
         self.best_weights: tuple[int, Weights] | None = None
@@ -171,14 +170,7 @@ class Course:
                 weights=report.state.weights,
                 states=self._states,
             )
-            self._require_target(metrics)
         return metrics | {"round_seconds": report.seconds + time.perf_counter() - began}
-
-    def _require_target(self, metrics: Mapping[str, float]) -> None:
-        target = self._setting.federated.target
-        if target is not None and target.metric not in metrics:
-            message = f"{target.metric!r} is not measured here; there are: {', '.join(sorted(metrics))}"
-            raise ConfigError(self._setting.experiment.name, [Problem("federated.target.metric", message)])
 
 
 class Best:

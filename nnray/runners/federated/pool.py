@@ -95,6 +95,7 @@ class Pool:
                 part = Outcome(failures=tuple(replace(part, client=client) for client in lost))
             outcome = outcome + part
         self._costs.learn(outcome.reports)
+        self._deaths = 0  # what counts is whether rounds still come to an end
         return _owned(outcome)
 
     def evaluate(self, weights: Weights, split: str) -> MetricSums:

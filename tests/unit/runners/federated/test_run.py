@@ -148,9 +148,41 @@ def test_a_run_that_has_reached_its_target_does_not_go_on() -> None:
     assert run.go().rounds == reached
 
 
-def test_a_target_that_is_not_measured_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"target.metric.*val_auroc.*there are: .*val_accuracy"):
-        ran({"target": {"metric": "val_auroc", "value": 0.5}})
+@pytest.mark.parametrize(
+    ("federated", "fields", "words"),
+    [
+        (
+            {"target": {"metric": "val_auroc", "value": 0.5}},
+            {},
+            "target.metric.*val_auroc.*there are: .*val_accuracy",
+        ),
+        (
+            {"target": {"metric": "client_accuracy", "value": 0.5}},
+            {},
+            "client_accuracy' is not measured here",
+        ),
+        ({}, {"schedule": "plateau"}, "schedule: 'plateau' waits for a loss"),
+    ],
+)
+def test_what_rounds_don_t_measure_is_refused_before_anything_is_recorded(
+    federated: dict[str, Any], fields: dict[str, Any], words: str
+) -> None:
+    run = Ran(experiment(federated, **fields))
+    with pytest.raises(ConfigError, match=words):
+        run.go()
+    assert run.tracker.runs == {}
+    assert not run.folder.path.exists()
+
+
+def test_a_target_may_be_any_metric_of_a_round() -> None:
+    for metric, held in (("client_accuracy_worst10", 0.3), ("val_f1_macro", 0.0), ("train_loss", 0.0)):
+        _, result = ran({"holdout": held, "target": {"metric": metric, "value": 0.05}, "rounds": 2})
+        assert metric in result.metrics
+
+
+def test_muon_trains_clients_too() -> None:
+    run, _ = ran(model={"name": "mlp", "hidden": [16, 16]}, optimizer={"name": "muon", "lr": 0.02})
+    assert run.history[-1].metrics["train_loss"] < run.history[0].metrics["train_loss"]
 
 
 def test_evaluation_may_be_rarer_and_the_last_round_has_one() -> None:
