@@ -10,6 +10,7 @@ import pytest
 import ray
 import torch
 
+from nnray.config import with_overrides
 from nnray.data.splits import DataSplits
 from nnray.data.stream import Streamed
 from nnray.data.stream_batches import StreamBatches
@@ -19,12 +20,14 @@ from nnray.runners.cluster import Cluster
 from nnray.runners.display import Quiet
 from nnray.runners.folder import create
 from nnray.runners.local import train as train_here
+from nnray.runners.parallel import train as train_with_workers
 from nnray.runners.stream import RayReader, streaming
 from nnray.tracking import MemoryTracker
 from tests.ray.conftest import make_experiment
 from tests.unit.data.streams import SHAPE, streamed_splits, write_csv, write_parquet
 
 pytestmark = pytest.mark.ray
+TIMED = ("samples_per_s", "epoch_seconds")
 
 
 @pytest.fixture
@@ -126,3 +129,22 @@ def test_only_a_stream_starts_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "Cluster", None)
     with streaming(make_experiment(sweep={})) as reader:
         assert reader is stream_module.read_here
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Train's own
+def test_two_workers_that_stream_come_to_what_one_process_comes_to(cluster: Cluster, tmp_path: Path) -> None:
+    """Each reads its part; the batches together, and so the metrics, are those of one."""
+    write_parquet(tmp_path / "data")
+    data = {"name": "parquet", "root": str(tmp_path / "data"), "shape": SHAPE, "stream": True}
+    plain = make_experiment(sweep={}, data=data, training={"epochs": 2, "threads": 1, "batch_size": 32})
+    rows = []
+    for experiment, train in (
+        (plain, train_here),
+        (with_overrides(plain, {"parallel.workers": 2}), train_with_workers),
+    ):
+        folder, tracker = create(experiment, "train"), MemoryTracker()
+        train(experiment, folder, tracker=tracker, display=Quiet())
+        tracker.close()
+        found = tracker.runs[folder.name].rows
+        rows.append({(row.key, row.step): row.value for row in found if row.key not in TIMED})
+    assert rows[1] == pytest.approx(rows[0], rel=1e-4, abs=1e-5)

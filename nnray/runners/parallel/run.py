@@ -44,7 +44,7 @@ def run(
     """
     with folder.discarded_unless_begun():
         keep_memory()  # threads are the workers' matter: this node may have fewer cores
-        splits = load_data(experiment)
+        splits = load_data(experiment)  # of what streams, this process reads the test split alone
         storage = prepare_storage(experiment, folder)
 
     def note_fault(text: str) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import ray.train
 import torch
 
-from nnray.assembly import assemble
+from nnray.assembly import assemble, load_data
 from nnray.config import Experiment
 from nnray.data.root import take_root, told_root
 from nnray.errors import ClusterError, NnrayError, RunError
 from nnray.runners.parallel.mailbox import begin, mention, send
 from nnray.runners.parallel.messages import Began, Fatal, Moved, Note, Trained
+from nnray.runners.stream import streaming
 from nnray.runners.training import EpochRecord, prepare_process, train_epochs
 from nnray.training.fence import StaleAttempt
 from nnray.training.loop import Progress
@@ -82,18 +83,19 @@ def _train(spec: RankSpec, ranks: Ranks) -> None:
     prepare_process(experiment)
     if experiment.training.threads is None and experiment.parallel is not None:
         torch.set_num_threads(max(1, int(experiment.parallel.cpus_per_worker)))
-    built = assemble(experiment, ranks=ranks)
-    teller = _Teller(spec.mailbox, ranks)
-    for record in train_epochs(
-        built,
-        where,
-        attempt=teller.attempt,
-        in_background=True,
-        is_due=_will_be_taken_away,
-        on_progress=teller.progress,
-        on_skipped=teller.note,
-    ):
-        teller.epoch(record)
+    with streaming(experiment) as reader:  # where data stream, each rank reads its part
+        built = assemble(experiment, load_data(experiment, reader=reader), ranks=ranks)
+        teller = _Teller(spec.mailbox, ranks)
+        for record in train_epochs(
+            built,
+            where,
+            attempt=teller.attempt,
+            in_background=True,
+            is_due=_will_be_taken_away,
+            on_progress=teller.progress,
+            on_skipped=teller.note,
+        ):
+            teller.epoch(record)
 
 
 def _require_storage(where: LocalFolder | RemoteFolder) -> None:
