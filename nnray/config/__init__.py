@@ -7,7 +7,7 @@ from nnray.config.conditions import active, in_order, is_active
 from nnray.config.dump import dump
 from nnray.config.experiment import Experiment
 from nnray.config.expressions import Constraint
-from nnray.config.federated import FederatedConfig, TargetConfig
+from nnray.config.federated import FederatedConfig, SiteConfig, TargetConfig
 from nnray.config.load import (
     load,
     override,
@@ -40,6 +40,7 @@ __all__ = [
     "FederatedConfig",
     "ParallelConfig",
     "Range",
+    "SiteConfig",
     "SweepConfig",
     "TargetConfig",
     "TrackingConfig",

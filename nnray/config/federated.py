@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ValidationInfo, field_validator
 
 from nnray import registry
 from nnray.config.components import Component, Kind, Section, failure
+from nnray.config.sections import Name, Text
 from nnray.errors import ConfigError, Problem
 from nnray.fields import Finite, NonNegative, NonNegativeInt, Positive, PositiveInt, Probability
 from nnray.registry import shown
@@ -49,10 +50,28 @@ class TargetConfig(Section):
     stop: bool = False
 
 
+class SiteConfig(Section):
+    """A party with data of its own, on nodes of its own: one client.
+
+    Args:
+        name: Of the site.
+        resource: The custom Ray resource that its nodes carry, and no other site's.
+        root: Folder of its data, there; null: what ``$NNRAY_DATA`` says there, else a cache folder.
+        log: Folder of its egress log, there; null: ``egress`` in the folder of its data.
+    """
+
+    name: Name
+    resource: Text
+    root: Text | None = None
+    log: Text | None = None
+
+
 class FederatedConfig(Section):
     """Training by clients that keep their examples, in rounds.
 
     Args:
+        sites: Parties that read their own data on their own nodes, each a client; null: the examples of one
+            data set are shared out among clients.
         partition: How the training examples are shared out among clients.
         clients: How many there are; null: one for each writer, hospital and so on of a natural partition.
         rounds: Times that a cohort trains and the server steps.
@@ -77,8 +96,10 @@ class FederatedConfig(Section):
         checkpoint_every: Rounds between checkpoints.
         target: What is to be reached.
         stacked: Train clients that take equally many steps as one batched model; ``auto``: where faster.
+        max_update_norm: Longest update that the gate of a site lets out; null: any that is finite.
     """
 
+    sites: list[SiteConfig] | None = None
     partition: Annotated[Component, Kind("partition")] = Component(name="iid")
     clients: PositiveInt | None = None
     rounds: PositiveInt = 100
@@ -102,6 +123,7 @@ class FederatedConfig(Section):
     checkpoint_every: PositiveInt = 1
     target: TargetConfig | None = None
     stacked: Literal["auto"] | bool = "auto"
+    max_update_norm: Positive | None = None
 
     def cohort_of(self, clients: int) -> int:
         """How many of ``clients`` a round takes.
@@ -114,9 +136,43 @@ class FederatedConfig(Section):
             raise ConfigError("this experiment", wrong)
         return _cohort(clients, self.cohort, fraction=self.fraction_fit)
 
+    @field_validator("sites")
+    @classmethod
+    def _check_sites(cls, value: list[SiteConfig] | None) -> list[SiteConfig] | None:
+        for problem in _site_problems(value):
+            raise failure(problem)
+        return value
+
+    @field_validator("partition")
+    @classmethod
+    def _check_partition(cls, value: Component, info: ValidationInfo) -> Component:
+        if info.data.get("sites") and (value.name, value.kwargs) != ("iid", {}):
+            raise failure(
+                f"is left out where there are federated.sites: each has its own data (got {value.name!r})"
+            )
+        return value
+
+    @field_validator("workers", "stacked", "max_update_norm")
+    @classmethod
+    def _check_fits_sites(cls, value: Any, info: ValidationInfo) -> Any:
+        sites, name = info.data.get("sites"), info.field_name
+        if sites and name == "workers" and value is not None:
+            raise failure(f"is left out where there are federated.sites: each has one worker (got {value})")
+        if sites and name == "stacked" and value is True:
+            raise failure("can't be true where there are federated.sites: each trains by itself")
+        if "sites" in info.data and not sites and name == "max_update_norm" and value is not None:
+            raise failure(f"is of the gate of a site: it needs federated.sites (got {value})")
+        return value
+
     @field_validator("clients")
     @classmethod
     def _check_clients(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if info.data.get("sites", True):
+            if value is not None and "sites" in info.data:
+                raise failure(
+                    f"is left out where there are federated.sites: each is one client (got {value})"
+                )
+            return value
         partition = info.data.get("partition")
         if value is None and partition and not _takes("partition", partition.name, "groups", info):
             own = ", ".join(_takers("partition", "groups"))
@@ -129,7 +185,7 @@ class FederatedConfig(Section):
     @field_validator("cohort")
     @classmethod
     def _check_cohort(cls, value: int | None, info: ValidationInfo) -> int | None:
-        return _checked(value, _cohort_problems(info.data.get("clients"), value, fraction=None))
+        return _checked(value, _cohort_problems(_known_clients(info), value, fraction=None))
 
     @field_validator("fraction_fit")
     @classmethod
@@ -137,7 +193,7 @@ class FederatedConfig(Section):
         cohort = info.data.get("cohort")
         if value is not None and cohort is not None:
             raise failure(f"and cohort both say how many train: leave one out (got {value} and {cohort})")
-        return _checked(value, _cohort_problems(info.data.get("clients"), None, fraction=value))
+        return _checked(value, _cohort_problems(_known_clients(info), None, fraction=value))
 
     @field_validator("local_steps")
     @classmethod
@@ -169,7 +225,7 @@ class FederatedConfig(Section):
     @field_validator("over_select")
     @classmethod
     def _check_over_select(cls, value: int, info: ValidationInfo) -> int:
-        sampler, clients, cohort = info.data.get("sampler"), info.data.get("clients"), _known_cohort(info)
+        sampler, clients, cohort = info.data.get("sampler"), _known_clients(info), _known_cohort(info)
         if value and sampler and not _takes("sampler", sampler.name, "spare", info):
             takers = ", ".join(_takers("sampler", "spare"))
             raise failure(
@@ -215,7 +271,31 @@ def _known_cohort(info: ValidationInfo) -> int | None:
     given: dict[str, Any] = info.data
     if not {"clients", "cohort", "fraction_fit"} <= given.keys():
         return None
-    if given["cohort"] is not None or given["clients"] is None:
+    clients = _known_clients(info)
+    if given["cohort"] is not None or clients is None:
         found: int | None = given["cohort"]
         return found
-    return _cohort(given["clients"], None, fraction=given["fraction_fit"])
+    return _cohort(clients, None, fraction=given["fraction_fit"])
+
+
+def _known_clients(info: ValidationInfo) -> int | None:
+    """How many there are, where the file tells it: each site is one."""
+    sites: list[SiteConfig] | None = info.data.get("sites")
+    clients: int | None = info.data.get("clients")
+    return len(sites) if sites else clients
+
+
+_NOT_CUSTOM = ("CPU", "GPU", "memory", "object_store_memory")
+
+
+def _site_problems(sites: list[SiteConfig] | None) -> Iterator[str]:
+    if sites is None:
+        return
+    if not sites:
+        yield "is empty: name at least one site, or leave it out"
+    for key in ("name", "resource"):
+        values = [getattr(site, key) for site in sites]
+        if twice := sorted({value for value in values if values.count(value) > 1}):
+            yield f"has the {key} {twice[0]!r} twice: each site has its own"
+    if wrong := [site.resource for site in sites if site.resource in _NOT_CUSTOM]:
+        yield f"has the resource {wrong[0]!r}, which any node may have: take a custom one of the site's nodes"

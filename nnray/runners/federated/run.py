@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from nnray.assembly import load_data
-from nnray.config import Experiment
+from nnray.config import Experiment, require_federated
 from nnray.runners.cluster import Cluster
 from nnray.runners.federated.course import Course
 from nnray.runners.federated.crew import Alone, Crew
@@ -24,6 +25,9 @@ from nnray.runners.local import recorded
 from nnray.runners.recording import record_inputs
 from nnray.runners.training import prepare_process
 from nnray.tracking import Tracker
+
+if TYPE_CHECKING:
+    from nnray.runners.federated.sites import Sites
 
 
 def run(
@@ -45,13 +49,17 @@ def run(
         cluster: Where workers run; None for this process.
         workers: How many.
     """
-    with folder.discarded_unless_begun():
-        prepare_process(experiment)
-        splits = load_data(experiment)
-        setting = decide(make_setting(experiment, splits))
-    with recorded(experiment, folder, tracker=tracker, verb="federate") as key:
+    with contextlib.ExitStack() as stack:
+        with folder.discarded_unless_begun():
+            prepare_process(experiment)
+            sites = _sites(experiment, folder, display)
+            if sites is not None:
+                stack.enter_context(sites)
+            splits = load_data(experiment) if sites is None else sites.splits
+            setting = decide(make_setting(experiment, splits)) if sites is None else sites.setting
+        key = stack.enter_context(recorded(experiment, folder, tracker=tracker, verb="federate"))
         record_inputs(folder, tracker, run=key, splits=splits)
-        with _crew(setting, folder, display, workers=workers) as crew:
+        with _crew(setting, folder, display, workers=workers, sites=sites) as crew:
             course = Course(setting, folder.path, crew, on_skipped=display.note)
             with display:
                 display.begin(folder.name, rounds=setting.federated.rounds)
@@ -71,20 +79,39 @@ def run(
         ).result()
 
 
+def _sites(experiment: Experiment, folder: RunFolder, display: FederatedDisplay) -> Sites | None:
+    """Where the experiment has them: they read the data, and this process does not."""
+    if not require_federated(experiment).sites:
+        return None
+    from nnray.runners.federated.sites import Sites
+
+    on_fault = _noting(folder, display)
+    return Sites(experiment, run=folder.name, search=folder.record["search"], on_fault=on_fault)
+
+
+def _noting(folder: RunFolder, display: FederatedDisplay) -> Callable[[str], None]:
+    def on_fault(text: str) -> None:
+        faults = [*folder.record.get("faults", []), f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"]
+        folder.update(faults=faults)
+        display.note(f"warning: {text}")
+
+    return on_fault
+
+
 @contextlib.contextmanager
-def _crew(setting: Setting, folder: RunFolder, display: FederatedDisplay, *, workers: int) -> Iterator[Crew]:
+def _crew(
+    setting: Setting, folder: RunFolder, display: FederatedDisplay, *, workers: int, sites: Sites | None
+) -> Iterator[Crew]:
+    if sites is not None:
+        with sites:  # until the cluster is let go of
+            yield sites
+        return
     if not workers:
         yield Alone(setting)
         return
     from nnray.runners.federated.pool import Pool
 
     federated = setting.federated
-
-    def on_fault(text: str) -> None:
-        faults = [*folder.record.get("faults", []), f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"]
-        folder.update(faults=faults)
-        display.note(f"warning: {text}")
-
     with Pool(
         setting,
         workers=workers,
@@ -92,6 +119,6 @@ def _crew(setting: Setting, folder: RunFolder, display: FederatedDisplay, *, wor
         gpus=federated.gpus_per_worker,
         deadline_s=federated.deadline_s,
         search=folder.record["search"],
-        on_fault=on_fault,
+        on_fault=_noting(folder, display),
     ) as pool:
         yield pool

@@ -103,6 +103,10 @@ def share_out(experiment: Experiment, splits: DataSplits) -> Partition:
         DataError: It is not possible.
     """
     federated, train = require_federated(experiment), _resident(splits)
+    if federated.sites:
+        raise ConfigError(
+            experiment.name, [Problem("federated.sites", "share nothing out: run nnray federate")]
+        )
     component = federated.partition
     rng = numpy_rng(experiment.seed, "partition")
     made = build("partition", component, train.targets.numpy(), federated.clients, rng, groups=splits.groups)

@@ -47,7 +47,7 @@ def federate(
 
             return run(experiment, folder, tracker=tracker, display=display)
         with folder.discarded_unless_begun():
-            least = _each(federated).times(federated.workers or 1)
+            least = _each(federated).times(federated.workers or len(federated.sites or [None]))
             cluster = Cluster(least, advice=_ADVICE, preload=_PRELOAD, shares_cores=True)
         with cluster:
             from nnray.runners.federated.run import run
@@ -64,6 +64,8 @@ def _each(federated: FederatedConfig) -> Resources:
 def _workers(federated: FederatedConfig, cluster: Cluster) -> int:
     """As many as are asked for, else as fit; Ray would wait for ever for one that doesn't."""
     cluster.resources()
+    if federated.sites:
+        return 0
     room = sum(_each(federated).how_often(node) for node in nodes())
     wanted = federated.workers or max(1, room)
     if wanted > room:

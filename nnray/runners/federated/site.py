@@ -1,0 +1,172 @@
+"""A site: reads its own data on its own node, trains on them, and sends what its gate lets out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from nnray.assembly import load_data
+from nnray.config import Experiment, SiteConfig, require_federated
+from nnray.data.root import data_root
+from nnray.data.splits import DataInfo, Examples
+from nnray.errors import ConfigError, Problem
+from nnray.federated.outcome import ClientReport, RoundStart, require_sound, with_buffers
+from nnray.federated.partitions.holdout import hold_out
+from nnray.federated.partitions.partition import Index, Partition, starts_of
+from nnray.federated.statistics import sums
+from nnray.federated.strategy import Vectors
+from nnray.federated.weights import Weights
+from nnray.runners.federated import declared
+from nnray.runners.federated.actor import share_tensors
+from nnray.runners.federated.egress import Gate, Payload
+from nnray.runners.federated.setting import Setting, make_strategy, make_trainer
+from nnray.runners.federated.worker import Worker
+from nnray.runners.training import prepare_process
+from nnray.seeding import numpy_rng
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a site is told at first.
+
+    Args:
+        experiment: With ``federated.sites``.
+        client: Number of the site among them.
+        run: Name of the run's folder; that of the log.
+    """
+
+    experiment: Experiment
+    client: int
+    run: str
+
+    @property
+    def site(self) -> SiteConfig:
+        """Its section."""
+        sites = require_federated(self.experiment).sites
+        assert sites is not None
+        return sites[self.client]
+
+    @property
+    def log(self) -> Path:
+        """The file in which the site logs what leaves it."""
+        site = self.site
+        folder = Path(site.log).expanduser().absolute() if site.log else data_root(site.root) / "egress"
+        return folder / f"{self.run}-{site.name}.jsonl"
+
+
+class Site:
+    """What a site's process does; each method gives what leaves it.
+
+    Args:
+        plan: What it is told at first.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._client = plan, plan.client
+        self._gate = Gate(declared.about_schema(), log=plan.log, site=plan.site.name)
+        data = plan.experiment.data.model_copy(update={"root": plan.site.root})
+        self._experiment = plan.experiment.model_copy(update={"data": data})
+
+    def call(self, method: str, *args: Any) -> bytes:
+        """Do something; whatever goes wrong, nothing but what the gate says of it gets out."""
+        number = next((arg.round for arg in args if isinstance(arg, RoundStart)), 0)
+        try:
+            return self._gate.seal(getattr(self, method)(*args))
+        except BaseException as error:  # noqa: BLE001 (its text, and its trace, may hold examples)
+            failed = error
+        # Not in the handler: an error raised there would bring the first one along.
+        return self._gate.failure(failed, client=self._client, number=number)
+
+    def about(self) -> Payload:
+        """Read the data, and tell their form and size."""
+        prepare_process(self._experiment)
+        splits = load_data(self._experiment)
+        if not isinstance(splits.train, Examples):
+            raise ConfigError("this experiment", [Problem("data.stream", "leave it out to federate")])
+        self._train, self._info = splits.train, splits.info
+        self._gate.schema = {**self._gate.schema, **declared.sums_schema(splits.info)}
+        return declared.about(splits.info, num_examples=len(splits.train), client=self._client)
+
+    def sums(self, sizes: Index, mean: torch.Tensor | None) -> Payload:
+        """Tell count and sum of each feature over the examples to train on, or of squared distances."""
+        own, _ = self._cut(sizes)
+        inputs = self._train.inputs[torch.from_numpy(own.examples)]
+        return declared.told_sums(sums(inputs, mean=mean), client=self._client)
+
+    def ready(self, sizes: Index, info: DataInfo) -> Payload:
+        """Make what trains."""
+        population, held = self._cut(sizes)
+        setting = Setting(self._experiment, info, self._train, population, population, held, {}, None)
+        self._gate.schema = {**self._gate.schema, **declared.run_schema(setting)}
+        self._worker, self._strategy = Worker(setting), make_strategy(self._experiment)
+        self._trainer = make_trainer(setting, self._strategy)
+        return Payload(declared.READY, self._client)
+
+    def train(self, start: RoundStart, state: Vectors) -> Payload:
+        """Train, and send what the strategy makes of it."""
+        began = time.perf_counter()
+        update = self._trainer.train(start, self._client, state=state)
+        message = self._strategy.message(update, server=start.server, client=state)
+        floats, ints = self._trainer.flat.buffers()
+        message = with_buffers(message, floats - start.weights.floats, num_examples=update.num_examples)
+        require_sound(message, shape=self._trainer.flat.params.shape)
+        seconds = time.perf_counter() - began
+        report = ClientReport(self._client, update.num_examples, update.num_steps, update.loss, seconds)
+        tensors = declared.update_tensors(message, ints=ints, report=report)
+        return Payload(declared.UPDATE, self._client, start.round, tensors)
+
+    def measure(self, weights: Weights) -> Payload:
+        """Measure weights on what is held out."""
+        ((_, found),) = self._worker.evaluate_clients(weights, [self._client], {})
+        return declared.told_measures(found, client=self._client)
+
+    def _cut(self, sizes: Index) -> tuple[Partition, Partition | None]:
+        """The examples of this one, as clients of which no other has any here."""
+        population, held = cut(self._experiment, sizes)
+        begin = int(starts_of(sizes)[self._client])
+        return self._own(population, begin), None if held is None else self._own(held, begin)
+
+    def _own(self, part: Partition, begin: int) -> Partition:
+        examples = part.of(self._client) - begin
+        counts = np.zeros(len(part), dtype=np.int64)
+        counts[self._client] = len(examples)
+        return Partition(examples, starts_of(counts))
+
+
+def cut(experiment: Experiment, sizes: Index) -> tuple[Partition, Partition | None]:
+    """Which examples each site trains on and holds out, as if they stood one site after the other."""
+    whole = Partition(np.arange(int(sizes.sum())), starts_of(sizes))
+    share = require_federated(experiment).holdout
+    if not share:
+        return whole, None
+    return hold_out(whole, numpy_rng(experiment.seed, "holdout"), share=share)
+
+
+@ray.remote
+class SiteActor:
+    """A site's process.
+
+    Args:
+        search: Folders in which the experiment's own modules are found.
+    """
+
+    def __init__(self, search: Sequence[str]) -> None:
+        sys.path[:0] = [entry for entry in search if entry not in sys.path]
+        share_tensors()
+
+    def begin(self, plan: Plan) -> bytes:
+        """Read the data, and tell of them."""
+        self._site = Site(plan)
+        return self._site.call("about")
+
+    def call(self, method: str, *args: Any) -> bytes:
+        """Have the site do something."""
+        return self._site.call(method, *args)
