@@ -94,6 +94,13 @@ def test_what_federated_trials_can_t_do_is_said(search: dict[str, Any], words: s
         demand(experiment(**search))
 
 
+def test_sites_are_not_swept() -> None:
+    sites = [{"name": "a", "resource": "site_a"}, {"name": "b", "resource": "site_b"}]
+    made = experiment({"sites": sites, "clients": None, "cohort": 2, "workers": None})
+    with pytest.raises(ConfigError, match=r"federated\.sites"):
+        demand(made)
+
+
 def test_a_federated_sweep_needs_a_federated_section() -> None:
     made = experiment()
     with pytest.raises(ConfigError, match="federated: is missing"):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nnray.assembly import load_data
-from nnray.config import Experiment
+from nnray.config import Experiment, require_federated
 from nnray.data.splits import Examples
 from nnray.durable import write_bytes
+from nnray.errors import ConfigError, Problem
 from nnray.federated import heterogeneity
 from nnray.federated.heterogeneity import Heterogeneity
 from nnray.runners.federated.heatmap import draw_heterogeneity
@@ -70,6 +71,9 @@ def report(experiment: Experiment, folder: Path) -> PartitionReport:
         DataError: The examples can't be shared out in this way.
         RunError: The folder can't be written.
     """
+    if require_federated(experiment).sites:
+        message = "keep their examples to themselves: there is no partition to report"
+        raise ConfigError(experiment.name, [Problem("federated.sites", message)])
     splits = load_data(experiment)
     assert isinstance(splits.train, Examples)
     partition = share_out(experiment, splits)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nnray.assembly import load_data
 from nnray.config import Experiment, require_federated
 from nnray.runners.cluster import Cluster
+from nnray.runners.federated.checks import require_possible
 from nnray.runners.federated.course import Course
 from nnray.runners.federated.crew import Alone, Crew
 from nnray.runners.federated.display import FederatedDisplay
@@ -57,6 +58,7 @@ def run(
                 stack.enter_context(sites)
             splits = load_data(experiment) if sites is None else sites.splits
             setting = decide(make_setting(experiment, splits)) if sites is None else sites.setting
+            require_possible(setting)
         key = stack.enter_context(recorded(experiment, folder, tracker=tracker, verb="federate"))
         record_inputs(folder, tracker, run=key, splits=splits)
         with _crew(setting, folder, display, workers=workers, sites=sites) as crew:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -167,10 +166,19 @@ def module_of(setting: Setting, weights: Weights) -> nn.Module:
     return alone.eval()
 
 
-def client_lrs(experiment: Experiment) -> tuple[float, ...]:
-    """Learning rate of the clients' steps in each round: the schedule takes a step a round."""
-    rounds = require_federated(experiment).rounds
-    optimizer = build("optimizer", experiment.optimizer, [nn.Parameter(torch.zeros(1, 1))])
+def client_lrs(setting: Setting) -> tuple[float, ...]:
+    """Learning rate of the clients' steps in each round: the schedule takes a step a round.
+
+    Raises:
+        ConfigError: The schedule goes by a loss that rounds don't tell it.
+    """
+    experiment, rounds = setting.experiment, setting.federated.rounds
+    if experiment.schedule.name == "plateau":
+        message = (
+            "'plateau' waits for a loss, and rounds tell it none: take constant, step, cosine or one_cycle"
+        )
+        raise ConfigError(experiment.name, [Problem("schedule", message)])
+    optimizer = build("optimizer", experiment.optimizer, build_flat(setting).parameters)
     schedule = build("schedule", experiment.schedule, optimizer, num_steps=rounds, steps_per_epoch=1)
     lrs = []
     for _ in range(rounds):

@@ -103,7 +103,9 @@ def _problems(experiment: Experiment) -> Iterator[Problem]:
 
 def _federated_problems(experiment: Experiment, config: SweepConfig) -> Iterator[Problem]:
     """What federated trials can't do that plain ones can."""
-    require_federated(experiment)
+    if require_federated(experiment).sites:
+        message = "have one run at a time, and a sweep has many: leave them out"
+        yield Problem("federated.sites", message)
     for path in sorted((_FIXED | _CREW) & config.space.keys()):
         message = "can't be searched: a trial trains its clients one by one, and is judged in every round"
         yield Problem(f"sweep.space.{path}", message)
