@@ -57,7 +57,7 @@ def compare(
         RunError: A run isn't there, is no federated one, or has no such metric.
     """
     from nnray.runners.federated.compare import compare as draw
-    from nnray.runners.federated.compare import find_run
+    from nnray.runners.folder import find
 
-    found = [find_run(str(run), root=Path(root)) for run in runs]
+    found = [find(str(run), root=Path(root)) for run in runs]
     return draw(found, metric=metric, target=target, out=Path(out))

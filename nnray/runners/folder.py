@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -30,6 +31,9 @@ from nnray.errors import NnrayError, RunError
 from nnray.runners import lease
 
 _RECORD, _CONFIG, _RESULT, _LOCK = "run.json", "config.yaml", "result.json", "lock"
+
+_ID = re.compile(r"[0-9a-f]{32}")
+"""Of a run in MLflow."""
 
 State = Literal["running", "lost", "resumable", "ended"]
 
@@ -51,7 +55,7 @@ class RunFolder:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says: verb, status, run_id, ..."""
+        """What ``run.json`` says: verb, status, store, ..."""
         record: dict[str, Any] = json.loads((self.path / _RECORD).read_text())
         return record
 
@@ -191,7 +195,6 @@ def create(
         "verb": verb,
         "status": "running",
         "created": time.time(),
-        "run_id": None,
         "search": list(search),
     }
     try:
@@ -212,7 +215,7 @@ def create(
 
 
 def find(reference: str, *, root: Path) -> RunFolder:
-    """The run with that MLflow run id, folder name or path.
+    """The run with that MLflow run id, folder name or path; of a trial's id, the sweep that it is of.
 
     Raises:
         RunError: There is none.
@@ -220,11 +223,25 @@ def find(reference: str, *, root: Path) -> RunFolder:
     for path in (Path(reference), root / reference):
         if (path / _RECORD).is_file():
             return RunFolder(path.absolute())
-    for run in runs(root):
-        if run.record["run_id"] == reference:
-            return run
+    if (found := _by_id(reference, root)) is not None:
+        return found
     known = ", ".join(run.name for run in list(runs(root))[:5]) or "none"
     raise RunError(f"no run {reference!r} in {root.absolute()}: the newest there: {known}")
+
+
+def _by_id(run_id: str, root: Path) -> RunFolder | None:
+    if not _ID.fullmatch(run_id):
+        return None
+    stores = dict[str, None]()
+    for run in runs(root):
+        if (run.result or {}).get("run_id") == run_id:
+            return run
+        stores[run.record.get("tracking_uri", "")] = None
+    from nnray.tracking.lookup import key_of  # asks the stores, which takes seconds
+
+    keys = (key_of(uri, run_id) for uri in stores if uri)
+    names = (key.partition("/")[0] for key in keys if key)
+    return next((RunFolder((root / name).absolute()) for name in names if (root / name).is_dir()), None)
 
 
 def last(root: Path) -> RunFolder:

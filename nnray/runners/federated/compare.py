@@ -14,7 +14,6 @@ from nnray.config import flatten
 from nnray.durable import write_bytes
 from nnray.errors import RunError
 from nnray.metrics import better, mode_of
-from nnray.runners import folder
 from nnray.runners.federated.curves import Curve, read_curve
 from nnray.runners.folder import RunFolder
 from nnray.runners.results import html_table
@@ -115,18 +114,6 @@ def compare(runs: Sequence[RunFolder], *, metric: str, out: Path, target: float 
     table = out / "comparison.csv"
     write_bytes(table, _csv(rows))
     return Comparison(metric=metric, target=target, curves=curves, png=png, html=page, table=table)
-
-
-def find_run(reference: str, *, root: Path) -> RunFolder:
-    """The run with that MLflow run id, which a run that has ended knows, folder name or path.
-
-    Raises:
-        RunError: There is none.
-    """
-    for run in folder.runs(root):
-        if (run.result or {}).get("run_id") == reference:
-            return run
-    return folder.find(reference, root=root)
 
 
 def labels_of(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -36,13 +36,34 @@ def test_a_result_ends_a_run(make_run: MakeRun) -> None:
 
 def test_runs_are_found_by_name_path_and_mlflow_id(make_run: MakeRun) -> None:
     first, second = make_run(), make_run()
-    first.update(run_id="0123abcd")
+    first.finish({"run_id": "0123abcd" * 4})
     root = first.path.parent
     assert find(first.name, root=root) == first
     assert find(str(second.path), root=Path("elsewhere")) == second
-    assert find("0123abcd", root=root) == first
+    assert find("0123abcd" * 4, root=root) == first
     assert last(root) == second
     assert [run.name for run in runs(root)] == [second.name, first.name]
+
+
+def test_a_run_that_was_cut_off_is_found_by_the_id_that_its_store_knows(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    """Of a nested run's id, the run that it is nested in."""
+    from nnray.tracking.client import make_client
+    from nnray.tracking.database import create_database
+
+    create_database(tmp_path / "store.db")
+    uri = f"sqlite:///{tmp_path}/store.db"
+    run = make_run()
+    run.update(tracking_uri=uri)
+    client = make_client(uri)
+    keys = (run.name, f"{run.name}/0003", "another-run")
+    own, trial, other = (client.create_run("0", tags={"nnray.run": key}).info.run_id for key in keys)
+    root = run.path.parent
+    assert find(own, root=root) == find(trial, root=root) == run
+    for unknown in (other, "f" * 32):
+        with pytest.raises(RunError, match="no run"):
+            find(unknown, root=root)
 
 
 def test_a_run_that_is_not_there_is_named_with_those_that_are(make_run: MakeRun) -> None:
