@@ -165,8 +165,7 @@ class ClientTrainer:
         try:
             return self._client(start, client, state)
         except Exception as error:  # noqa: BLE001 (a client's fault is its own: named, and dealt with by the run)
-            kind = "" if isinstance(error, NnrayError) else f"{type(error).__name__}: "
-            return Outcome(failures=(Failed(client, f"{kind}{error}", traceback.format_exc()),))
+            return Outcome(failures=(Failed(client, _described(error), traceback.format_exc()),))
 
     def _client(self, start: RoundStart, client: int, state: Vectors) -> Outcome:
         began = time.perf_counter()
@@ -288,6 +287,15 @@ def begin_of(weights: Weights, state: Vectors) -> Weights:
     return Weights(weights.params, state[FLOATS], state[INTS])
 
 
+def _described(error: Exception) -> str:
+    """In a line, with what to do where torch alone knows what is wrong."""
+    kind = "" if isinstance(error, NnrayError) else f"{type(error).__name__}: "
+    advice = "; batch norm needs two examples in every batch: take another batch size, or group norm"
+    return f"{kind}{error}" + (advice if _ONE_EXAMPLE in str(error) else "")
+
+
+_ONE_EXAMPLE = "Expected more than 1 value per channel"
+"""What torch says of a batch of one under batch norm."""
 _AT_ONCE = 1000
 """Examples measured at a time."""
 

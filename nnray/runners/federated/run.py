@@ -65,9 +65,13 @@ def run(
             course = Course(setting, folder.path, crew, on_skipped=display.note)
             with display:
                 display.begin(folder.name, rounds=setting.federated.rounds)
+                past = course.state.round
+                if past:
+                    display.note(f"goes on after round {past}")
                 for record in course.records():
                     tracker.log_metrics(key, record.rows())
-                    display.round(record)
+                    if record.round > past:
+                        display.round(record)
         if cluster is not None:
             cluster.release()
         return Ending(

@@ -211,6 +211,12 @@ def test_a_client_that_fails_is_named_and_left_out_of_the_sums(kind: str, error:
     assert same(outcome, trainer().run(start(), [0, 1, 3], states={}))
 
 
+def test_a_batch_of_one_under_batch_norm_is_told_with_what_to_do() -> None:
+    module = model(norm=True)
+    outcome = trainer(module, clients=Clients([range(5)])).run(start(module), [0], states={})
+    assert "batch norm needs two examples in every batch" in outcome.failures[0].error
+
+
 def test_it_is_told_who_is_next() -> None:
     told: list[int] = []
     trains = ClientTrainer(

@@ -87,7 +87,10 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(strategy: str, every: int
         with pytest.raises(KeyboardInterrupt):
             run.go(Told(interrupt_after=after))
         assert run.folder.record["status"] == "interrupted"
-    result = run.go()
+    told = Told()
+    result = run.go(told)
+    if every == 1:
+        assert (told.rounds, told.notes[0]) == ([5], "goes on after round 4")
     assert result.model_sha256 == expected.model_sha256
     assert run.measured == whole.measured
     (stored,) = run.tracker.runs.values()
