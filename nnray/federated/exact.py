@@ -12,8 +12,9 @@ leave a choice so few that sums fit into 32 bits on their way. A round that need
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -108,13 +109,6 @@ class Sums:
         emptied = {name: replace(value, total=_NOTHING) for name, value in other.vectors.items()}
         return self + replace(other, vectors=emptied)
 
-    def with_totals(self, vectors: Mapping[str, VectorSum]) -> Sums:
-        """The same weights and numbers, with vectors that were summed before they came here."""
-        found = {
-            name: replace(vectors.get(name, mine), weight=mine.weight) for name, mine in self.vectors.items()
-        }
-        return replace(self, vectors=found)
-
     def packed(self) -> Sums:
         """The same in 32 bits, where they hold it: half the bytes to send."""
         short = {name: replace(value, total=_packed(value.total)) for name, value in self.vectors.items()}
@@ -163,6 +157,33 @@ def to_sums(message: Message, bits: Bits, *, room: int) -> Sums:
         for name, sent in message.numbers.items()
     }
     return Sums(vectors, numbers, 1)
+
+
+def to_block_sums(
+    messages: Sequence[Message], totals: Mapping[str, Tensor], *, bits: Bits, room: int
+) -> Sums:
+    """The messages of several clients in fixed point, their vectors added up before they came here.
+
+    Args:
+        messages: Of the clients; what counts is weights and numbers.
+        totals: The weighted sum of each vector over the clients.
+        bits: After the point.
+        room: As for ``to_sums``.
+
+    Raises:
+        DataError: A vector is not finite.
+    """
+    vectors = {}
+    for name, total in totals.items():
+        weight = sum(_exact(message.vectors[name].weight) for message in messages)
+        vectors[name] = replace(_fixed(total, 1.0, bits=_bits_of(name, bits), room=room), weight=weight)
+    numbers = {}
+    for name in messages[0].numbers:
+        sent = [message.numbers[name] for message in messages]
+        weights = [_exact(number.weight) for number in sent]
+        values = [_exact(number.value) * weight for number, weight in zip(sent, weights, strict=True)]
+        numbers[name] = NumberSum(sum(values), sum(weights))
+    return Sums(vectors, numbers, len(messages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +279,7 @@ def _fixed(vector: Tensor, weight: float, *, bits: int, room: int) -> VectorSum:
     return VectorSum(scaled.round_().to(torch.int64), peak, exact)
 
 
+@functools.lru_cache(maxsize=4096)
 def _exact(value: float) -> int:
     numerator, denominator = float(value).as_integer_ratio()
     # The denominator is a power of two, so that shifting is exact, and many times faster than division.

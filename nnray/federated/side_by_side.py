@@ -16,8 +16,9 @@ from torch import Tensor
 
 from nnray.errors import DivergedError
 from nnray.federated.client import ClientTrainer, LocalTraining, Population
-from nnray.federated.exact import Sums, to_sums
+from nnray.federated.exact import to_block_sums, to_sums
 from nnray.federated.outcome import (
+    BUFFERS,
     ClientReport,
     Failed,
     Outcome,
@@ -29,7 +30,7 @@ from nnray.federated.outcome import (
 from nnray.federated.stacked import StackedTrainer
 from nnray.federated.stacked_block import Block, cut_blocks, usual_block_size
 from nnray.federated.stacked_updates import StackedUpdates
-from nnray.federated.strategy import ClientUpdate, Message, Strategy, Vectors, Weighted, traits
+from nnray.federated.strategy import ClientUpdate, Message, Strategy, Vectors, traits
 
 
 class BlockTrainer:
@@ -100,13 +101,13 @@ class BlockTrainer:
     def _train(self, start: RoundStart, clients: list[int], states: Mapping[int, Vectors]) -> StackedUpdates:
         self._trainer.flat.load(start.weights)
         self._set_lr(start.lr)
-        orders, sizes = [], tuple[int, ...]()
+        orders = []
         for client in clients:
             own = torch.from_numpy(self._population.of(client))
-            passes = list(self._local.passes(len(own), path=("client", start.round, client)))
-            orders.append(torch.cat([own[order] for order, _ in passes]))
-            sizes = tuple(size for _, found in passes for size in found)
-        block = Block(tuple(clients), torch.stack(orders), sizes)
+            passes = self._local.passes(len(own), path=("client", start.round, client))
+            orders += [own[order] for order, _ in passes]
+        order = torch.cat(orders).view(len(clients), -1)
+        block = Block(tuple(clients), order, self._local.sizes(len(self._population.of(clients[0]))))
         pulls = [self._strategy.pull(start.server, states.get(client, {})) for client in clients]
         return self._stacked.train(block, pulls)
 
@@ -144,20 +145,22 @@ class BlockTrainer:
         updates: StackedUpdates,
     ) -> Outcome:
         """All that the block sends, summed before it is rounded."""
-        parts = []
+        sent = []
         for report, message in zip(reports, messages, strict=True):
-            nothing = {name: Weighted(sent.value[:0], sent.weight) for name, sent in message.vectors.items()}
-            numbers = Message(nothing, message.numbers)
-            require_sound(numbers, shape=torch.Size([0]))
-            parts.append(to_sums(self._complete(start, numbers, report), start.bits, room=start.room))
-        summed = {}
+            require_sound(message, shape=self._any_delta.shape)
+            sent.append(self._complete(start, message, report))
+        totals = {}
         for name in messages[0].vectors:
-            weights = torch.tensor([m.vectors[name].weight for m in messages], dtype=torch.float32)
-            summed[name] = Weighted(updates.weighted_sum(weights))
-        vectors = to_sums(Message(summed), start.bits, room=start.room).vectors
-        size = sum(map(size_of, messages)) + len(messages) * _buffer_bytes(start)
-        sums = sum(parts, Sums()).with_totals(vectors)
-        return Outcome(sums, start.weights.ints, reports, bytes_up=size)
+            weights = torch.tensor([message.vectors[name].weight for message in messages])
+            totals[name] = updates.weighted_sum(weights)
+        if len(start.weights.floats):
+            totals[BUFFERS] = torch.zeros_like(start.weights.floats)  # training has not changed them
+        return Outcome(
+            to_block_sums(sent, totals, bits=start.bits, room=start.room),
+            start.weights.ints,
+            reports,
+            bytes_up=sum(map(size_of, sent)) + len(sent) * start.weights.ints.nbytes,
+        )
 
     def _one(self, start: RoundStart, report: ClientReport, message: Message) -> Outcome:
         require_sound(message, shape=self._any_delta.shape)
@@ -168,7 +171,7 @@ class BlockTrainer:
             start.weights.ints,
             (report,),
             kept={report.client: message.kept} if keeps else {},
-            bytes_up=size_of(message) + _buffer_bytes(start),
+            bytes_up=size_of(whole) + start.weights.ints.nbytes,
             messages={report.client: whole} if collects else {},
         )
 
@@ -196,10 +199,6 @@ class BlockTrainer:
         """Whether all that is sent and kept is the change itself."""
         sent = all(sent.value is self._any_delta for sent in message.vectors.values())
         return sent and not message.kept
-
-
-def _buffer_bytes(start: RoundStart) -> int:
-    return start.weights.floats.nbytes + start.weights.ints.nbytes
 
 
 def _diverged(start: RoundStart, clients: list[int], updates: StackedUpdates, bad: Tensor) -> list[Failed]:

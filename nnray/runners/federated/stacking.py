@@ -27,6 +27,7 @@ from nnray.runners.federated.setting import (
     make_optimizer,
     make_strategy,
 )
+from nnray.training.startup import unwrap_step
 
 _TINY = 1 << 14
 """Parameters of a model that costs less to compute than to call."""
@@ -108,12 +109,17 @@ class _Optimizers:
     def __init__(self, setting: Setting) -> None:
         self._experiment = setting.experiment
         self._lr: float | None = None
+        self._first: Any = None
 
     def set_lr(self, lr: float | None) -> None:
         self._lr = lr
 
     def __call__(self, params: Sequence[Tensor]) -> Any:
-        optimizer = make_optimizer(self._experiment, params)
+        if self._first is None:
+            self._first = make_optimizer(self._experiment, params)
+        # Checking the experiment's keys again for every block would cost more than a step.
+        optimizer = type(self._first)(list(params), **self._first.defaults)
+        unwrap_step(optimizer)
         for group in optimizer.param_groups if self._lr is not None else ():
             group["lr"] = self._lr
         return optimizer
