@@ -139,7 +139,7 @@ class SiteActors:
         except RayActorError:
             return Failed(place, "its process was lost")
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
+            raise error.cause from error  # itself, in its own words
         return found
 
     def _bring_back(self, place: int) -> None:
