@@ -36,6 +36,8 @@ _STARTED = "Ray runtime started"
 _TOO_SLOW = "timed out during startup"
 _ATTEMPTS = 3
 _STORE_BYTES = 100 * 2**20
+_OURS = ("RAY_", "MLFLOW_", "GLOO_")
+"""How variables begin that a host must not have from the process of the tests, which has other interfaces."""
 _HEALTH = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
@@ -189,7 +191,7 @@ class Nodes:
     @property
     def environment(self) -> Mapping[str, str]:
         """For whatever runs on a node, drivers included."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         own = {
             "PYTHONUNBUFFERED": "1",
             "RAY_AUTH_MODE": "token",
