@@ -40,15 +40,20 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run in an empty folder, and with an environment of its own: what a test leaves in it ends with it."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def own_environment() -> Iterator[None]:
+    """What a test leaves in the environment ends with it, also what undoing its patches brings back."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(own_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, so that no test reads or writes the repository by accident."""
+    monkeypatch.chdir(tmp_path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
