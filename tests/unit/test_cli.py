@@ -6,13 +6,13 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nnray import cli
+from tests.unit.cli_calls import Nnray, caller
 from tests.unit.runners.job_server import TOKEN, JobServer, running
 
 FILE = """
@@ -23,24 +23,12 @@ optimizer: {name: adam, lr: 1e-2}
 training: {epochs: 2}
 """
 
-Nnray = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
 def nnray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Nnray:
     """Run a command; exit code, stdout and stderr come back."""
     Path("e.yaml").write_text(FILE)
-
-    def run(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nnray", *args])
-        monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, shown.out, shown.err
-
-    return run
+    return caller(monkeypatch, capsys)
 
 
 def test_a_good_file_is_ok(nnray: Nnray) -> None:

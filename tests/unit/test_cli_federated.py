@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import nnray as package
-from nnray import cli
 from nnray.errors import ClientFailure, RunError
+from tests.unit.cli_calls import Nnray, caller
 from tests.unit.runners.federated_runs import course, write_run
 
 FILE = """
@@ -24,24 +22,12 @@ training: {epochs: 1}
 federated: {clients: 10, cohort: 4, rounds: 2, workers: 0}
 """
 
-Nnray = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
 def nnray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Nnray:
     """Run a command; exit code, stdout and stderr come back."""
     Path("f.yaml").write_text(FILE)
-
-    def run(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nnray", *args])
-        monkeypatch.setattr("nnray.cli.signal.signal", lambda *_: None)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, shown.out, shown.err
-
-    return run
+    return caller(monkeypatch, capsys)
 
 
 def test_a_federated_run_is_an_ordinary_run(nnray: Nnray) -> None:
