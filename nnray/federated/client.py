@@ -34,7 +34,7 @@ from nnray.federated.outcome import (
     size_of,
     with_buffers,
 )
-from nnray.federated.strategy import ClientUpdate, Pull, Strategy, Vectors, traits
+from nnray.federated.strategy import ClientUpdate, Message, Pull, Strategy, Vectors, traits
 from nnray.federated.weights import FlatModel, Weights
 from nnray.seeding import derive, torch_rng, torch_seeded
 from nnray.training.regularization import add_l1
@@ -111,6 +111,21 @@ class LocalTraining:
             left -= len(sizes)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a client sends, and what is told of it.
+
+    Args:
+        message: Its buffers among the vectors.
+        ints: Its integer buffers.
+        report: How it trained.
+    """
+
+    message: Message
+    ints: Tensor
+    report: ClientReport
+
+
 class ClientTrainer:
     """Trains clients in this process.
 
@@ -168,6 +183,23 @@ class ClientTrainer:
             return Outcome(failures=(Failed(client, _described(error), traceback.format_exc()),))
 
     def _client(self, start: RoundStart, client: int, state: Vectors) -> Outcome:
+        sent = self.send(start, client, state=state)
+        return Outcome(
+            to_sums(sent.message, start.bits, room=start.room),
+            None if self._traits.is_personal else sent.ints,
+            (sent.report,),
+            kept={client: sent.message.kept} if self._strategy.has_client_state else {},
+            bytes_up=size_of(sent.message) + sent.ints.nbytes,
+            messages={client: sent.message} if self._traits.collects else {},
+        )
+
+    def send(self, start: RoundStart, client: int, *, state: Vectors) -> Sent:
+        """Train one client; what it sends comes back, checked.
+
+        Raises:
+            DivergedError: Its loss is not finite.
+            DataError: What it would send can't be averaged.
+        """
         began = time.perf_counter()
         update = self.train(start, client, state=state)
         message = self._strategy.message(update, server=start.server, client=state)
@@ -177,17 +209,9 @@ class ClientTrainer:
         else:
             message = with_buffers(message, floats - start.weights.floats, num_examples=update.num_examples)
         require_sound(message, shape=self.flat.params.shape)
-        report = ClientReport(
-            client, update.num_examples, update.num_steps, update.loss, time.perf_counter() - began
-        )
-        return Outcome(
-            to_sums(message, start.bits, room=start.room),
-            None if self._traits.is_personal else ints,
-            (report,),
-            kept={client: message.kept} if self._strategy.has_client_state else {},
-            bytes_up=size_of(message) + ints.nbytes,
-            messages={client: message} if self._traits.collects else {},
-        )
+        seconds = time.perf_counter() - began
+        report = ClientReport(client, update.num_examples, update.num_steps, update.loss, seconds)
+        return Sent(message, ints, report)
 
     def train(self, start: RoundStart, client: int, *, state: Vectors) -> ClientUpdate:
         """Train one client; the model then has its weights.

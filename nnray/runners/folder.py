@@ -74,6 +74,11 @@ class RunFolder:
         """Set fields of ``run.json``."""
         write_json(self.path / _RECORD, self.record | fields)
 
+    def note_fault(self, text: str) -> None:
+        """Write down what has happened to a worker on the way, with the time."""
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        self.update(faults=[*self.record.get("faults", []), f"{now} {text}"])
+
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, then say that the run has ended."""
         write_json(self.path / _RESULT, result)

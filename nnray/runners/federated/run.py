@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -97,8 +96,7 @@ def _sites(experiment: Experiment, folder: RunFolder, display: FederatedDisplay)
 
 def _noting(folder: RunFolder, display: FederatedDisplay) -> Callable[[str], None]:
     def on_fault(text: str) -> None:
-        faults = [*folder.record.get("faults", []), f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"]
-        folder.update(faults=faults)
+        folder.note_fault(text)
         display.note(f"warning: {text}")
 
     return on_fault

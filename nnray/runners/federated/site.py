@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from nnray.config import Experiment, SiteConfig, require_federated
 from nnray.data.root import data_root
 from nnray.data.splits import DataInfo, Examples
 from nnray.errors import ConfigError, Problem
-from nnray.federated.outcome import ClientReport, RoundStart, require_sound, with_buffers
+from nnray.federated.outcome import RoundStart
 from nnray.federated.partitions.holdout import hold_out
 from nnray.federated.partitions.partition import Index, Partition, starts_of
 from nnray.federated.statistics import sums
@@ -27,7 +26,7 @@ from nnray.federated.weights import Weights
 from nnray.runners.federated import declared
 from nnray.runners.federated.actor import share_tensors
 from nnray.runners.federated.egress import Gate, Payload
-from nnray.runners.federated.setting import Setting, make_strategy, make_trainer
+from nnray.runners.federated.setting import Setting
 from nnray.runners.federated.worker import Worker
 from nnray.runners.training import prepare_process
 from nnray.seeding import numpy_rng
@@ -70,7 +69,7 @@ class Site:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._plan, self._client = plan, plan.client
+        self._client = plan.client
         self._gate = Gate(declared.about_schema(), log=plan.log, site=plan.site.name)
         data = plan.experiment.data.model_copy(update={"root": plan.site.root})
         self._experiment = plan.experiment.model_copy(update={"data": data})
@@ -91,7 +90,7 @@ class Site:
         splits = load_data(self._experiment)
         if not isinstance(splits.train, Examples):
             raise ConfigError("this experiment", [Problem("data.stream", "leave it out to federate")])
-        self._train, self._info = splits.train, splits.info
+        self._train = splits.train
         self._gate.schema = {**self._gate.schema, **declared.sums_schema(splits.info)}
         return declared.about(splits.info, num_examples=len(splits.train), client=self._client)
 
@@ -106,21 +105,13 @@ class Site:
         population, held = self._cut(sizes)
         setting = Setting(self._experiment, info, self._train, population, population, held, {}, None)
         self._gate.schema = {**self._gate.schema, **declared.run_schema(setting)}
-        self._worker, self._strategy = Worker(setting), make_strategy(self._experiment)
-        self._trainer = make_trainer(setting, self._strategy)
+        self._worker = Worker(setting)
         return Payload(declared.READY, self._client)
 
     def train(self, start: RoundStart, state: Vectors) -> Payload:
         """Train, and send what the strategy makes of it."""
-        began = time.perf_counter()
-        update = self._trainer.train(start, self._client, state=state)
-        message = self._strategy.message(update, server=start.server, client=state)
-        floats, ints = self._trainer.flat.buffers()
-        message = with_buffers(message, floats - start.weights.floats, num_examples=update.num_examples)
-        require_sound(message, shape=self._trainer.flat.params.shape)
-        seconds = time.perf_counter() - began
-        report = ClientReport(self._client, update.num_examples, update.num_steps, update.loss, seconds)
-        tensors = declared.update_tensors(message, ints=ints, report=report)
+        sent = self._worker.trainer.send(start, self._client, state=state)
+        tensors = declared.update_tensors(sent.message, ints=sent.ints, report=sent.report)
         return Payload(declared.UPDATE, self._client, start.round, tensors)
 
     def measure(self, weights: Weights) -> Payload:

@@ -48,9 +48,9 @@ class Worker:
         keep_memory()
         torch.set_num_threads(1)  # the bits must not depend on it; processes fill the cores
         self._setting, self._strategy = setting, make_strategy(setting.experiment)
-        self._trainer = make_trainer(setting, self._strategy, on_client=self._begin)
+        self.trainer = make_trainer(setting, self._strategy, on_client=self._begin)
         self._blocks = (
-            make_block_trainer(setting, self._strategy, trainer=self._trainer) if setting.stacked else None
+            make_block_trainer(setting, self._strategy, trainer=self.trainer) if setting.stacked else None
         )
         self._task = build_task(setting.experiment, setting.info)
         self._at, self._since = NOBODY, time.monotonic()
@@ -61,7 +61,7 @@ class Worker:
         """Train clients, and add up what they send; those of a block side by side."""
         try:
             if self._blocks is None:
-                return self._trainer.run(
+                return self.trainer.run(
                     start, [client for block in blocks for client in block], states=states
                 )
             outcome = Outcome()
@@ -77,7 +77,7 @@ class Worker:
 
     def evaluate(self, weights: Weights, split: str, blocks: Sequence[int]) -> list[tuple[int, MetricSums]]:
         """Measure weights on blocks of a split; sums come one by one, to be added up in order."""
-        flat, examples = self._trainer.flat, self._setting.splits[split]
+        flat, examples = self.trainer.flat, self._setting.splits[split]
         flat.load(weights)
         size = self.block_size
         return [
@@ -116,14 +116,14 @@ class Worker:
         begin = begin_of(weights, state)
         if traits(self._strategy).is_personal and "params" in state:
             begin = begin.with_params(state["params"])
-        self._trainer.flat.load(begin)
+        self.trainer.flat.load(begin)
 
     def _measure(self, examples: Examples) -> MetricSums:
         precision = self._setting.experiment.training.precision
-        return evaluate(self._trainer.flat.module, self._batches(examples), self._task, precision=precision)
+        return evaluate(self.trainer.flat.module, self._batches(examples), self._task, precision=precision)
 
     def _batches(self, examples: Examples) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        device, size = self._trainer.flat.params.device, self.block_size
+        device, size = self.trainer.flat.params.device, self.block_size
         for start in range(0, len(examples), size):
             part = _slice(examples, start, start + size)
             yield as_float(part.inputs).to(device), part.targets.to(device)

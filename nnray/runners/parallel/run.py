@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 from nnray.assembly import load_data
 from nnray.config import Experiment
@@ -47,11 +46,9 @@ def run(
         splits = load_data(experiment)  # of what streams, this process reads the test split alone
         storage = prepare_storage(experiment, folder)
 
-    def note_fault(text: str) -> None:
-        faults = [*folder.record.get("faults", []), f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"]
-        folder.update(faults=faults)
-
-    group = Group(experiment, storage=storage, folder=folder.path, interrupts=interrupts, on_fault=note_fault)
+    group = Group(
+        experiment, storage=storage, folder=folder.path, interrupts=interrupts, on_fault=folder.note_fault
+    )
     with recorded(experiment, folder, tracker=tracker) as key:
         stages = Stages(
             experiment=experiment,
