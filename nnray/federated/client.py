@@ -52,8 +52,8 @@ class Population(Protocol):
         """The examples of a client."""
 
 
-Alter = Callable[[Tensor, int, NDArray[np.int64]], Tensor]
-"""From a client's inputs, its number, and the numbers of its examples, to what it trains on."""
+Alter = Callable[[Tensor, Tensor, int, NDArray[np.int64]], tuple[Tensor, Tensor]]
+"""From a client's inputs and targets, its number, and the numbers of its examples, to what it trains on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class ClientTrainer:
         examples: Of all clients, resident.
         population: Who has which of them.
         local: How each one trains.
-        alter: Changes a client's inputs, given its number and those of its examples.
+        alter: Changes a client's inputs and targets, given its number and those of its examples.
         on_client: Told of each client before it begins.
     """
 
@@ -243,17 +243,20 @@ class ClientTrainer:
             raise DivergedError(start.round, _first_bad(losses), period="round")
         delta = self.flat.params - begin.params
         return ClientUpdate(
-            client, len(targets), len(losses), lr, local.momentum, delta, float(loss), start_loss
+            client, len(targets), len(losses), lr, local.momentum, delta, float(loss), start_loss, start.round
         )
 
     def _gather(self, client: int) -> tuple[Tensor, Tensor]:
         own = self._population.of(client)
         examples, device = self._examples, self.flat.params.device
         index = torch.from_numpy(own).to(examples.targets.device)
-        inputs = as_float(examples.inputs.index_select(0, index))
+        inputs, targets = (
+            as_float(examples.inputs.index_select(0, index)),
+            examples.targets.index_select(0, index),
+        )
         if self._alter is not None:
-            inputs = self._alter(inputs, client, own)
-        return inputs.to(device), examples.targets.index_select(0, index).to(device)
+            inputs, targets = self._alter(inputs, targets, client, own)
+        return inputs.to(device), targets.to(device)
 
     def _reset(self, lr: float | None) -> Optimizer:
         """The optimizer as it was before the first step."""

@@ -130,11 +130,17 @@ def with_buffers(message: Message, change: Tensor, *, num_examples: int) -> Mess
         return message
     assert BUFFERS not in message.vectors, f"{BUFFERS!r} is the engine's own name"
     vectors = {**message.vectors, BUFFERS: Weighted(change, float(num_examples))}
-    return Message(vectors, message.numbers, message.kept)
+    return replace(message, vectors=vectors, num_bytes=_larger(message, change))
+
+
+def _larger(message: Message, change: Tensor) -> int | None:
+    return None if message.num_bytes is None else message.num_bytes + change.nbytes
 
 
 def size_of(message: Message) -> int:
     """Bytes that a message takes."""
+    if message.num_bytes is not None:
+        return message.num_bytes
     return sum(sent.value.nbytes for sent in message.vectors.values()) + 8 * len(message.numbers)
 
 

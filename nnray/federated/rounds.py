@@ -259,9 +259,9 @@ def _next(
     population: int,
 ) -> RoundState:
     number = state.round + 1
-    if not outcome.sums.count:
+    if not outcome.sums.count and not traits(strategy).steps_empty:
         return replace(state, round=number)
-    means = outcome.sums.means(summed_with, population=population)
+    means = replace(outcome.sums.means(summed_with, population=population), round=number)
     buffers = means.vectors.get(BUFFERS)
     means = replace(means, vectors={k: v for k, v in means.vectors.items() if k != BUFFERS})
     weights = state.weights
@@ -278,7 +278,8 @@ def _step(
     strategy: Strategy, state: RoundState, means: Means, messages: Mapping[int, Message]
 ) -> tuple[torch.Tensor, Vectors]:
     if messages:
-        means = replace(means, messages=tuple(messages[client] for client in sorted(messages)))
+        clients = tuple(sorted(messages))
+        means = replace(means, messages=tuple(messages[client] for client in clients), clients=clients)
     return strategy.step(state.weights.params, means, server=state.server)
 
 

@@ -192,6 +192,7 @@ class BlockTrainer:
             delta,
             report.loss,
             math.nan,
+            start.round,
         )
         return self._strategy.message(update, server=start.server, client=states.get(report.client, {}))
 

@@ -49,6 +49,7 @@ class ClientUpdate:
         delta: Weights at its end minus weights at its start, ``[P] float32``.
         loss: Mean training loss over its steps.
         start_loss: Mean loss of its examples at the round's weights; NaN unless the strategy needs it.
+        round: Number of the round, from 1.
     """
 
     client: int
@@ -59,6 +60,7 @@ class ClientUpdate:
     delta: Tensor
     loss: float
     start_loss: float
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,13 @@ class Message:
         vectors: Averaged over clients, each ``[P] float32``.
         numbers: Likewise.
         kept: The client's state from now on.
+        num_bytes: That it takes on its way; None for what its vectors and numbers take as they are.
     """
 
     vectors: Mapping[str, Weighted[Tensor]]
     numbers: Mapping[str, Weighted[float]] = field(default_factory=dict)
     kept: Vectors = field(default_factory=dict)
+    num_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Means:
         num_clients: Clients that sent one.
         population: All clients there are.
         messages: The messages themselves, by client, where the strategy ``collects`` them.
+        clients: Who sent them, in the same order.
+        round: Number of the round, from 1.
     """
 
     vectors: Mapping[str, Tensor]
@@ -106,6 +112,8 @@ class Means:
     num_clients: int
     population: int
     messages: tuple[Message, ...] = ()
+    clients: tuple[int, ...] = ()
+    round: int = 0
 
 
 class Strategy(Protocol):
@@ -149,6 +157,7 @@ class Traits:
         full_batch: Whether a client's steps are over all of its examples, whatever the experiment says.
         shared: Names of what the server keeps that ``pull`` and ``message`` are given; None for all of it.
         needs_sgd: Whether its equations hold for SGD only, with momentum or without it; no Nesterov.
+        steps_empty: Whether a round without a client is a step, too; its means are then empty.
     """
 
     pooled: bool = False
@@ -158,6 +167,7 @@ class Traits:
     full_batch: bool = False
     shared: tuple[str, ...] | None = None
     needs_sgd: bool = False
+    steps_empty: bool = False
 
 
 def traits(strategy: Strategy) -> Traits:

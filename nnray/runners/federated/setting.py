@@ -241,8 +241,10 @@ def _noise(setting: Setting) -> Alter | None:
         return None
     std, seed = setting.info.std, setting.experiment.seed
 
-    def alter(inputs: Tensor, client: int, examples: NDArray[np.int64]) -> Tensor:
-        return add_noise(inputs, examples=examples, noise=float(noise[client]), std=std, seed=seed)
+    def alter(
+        inputs: Tensor, targets: Tensor, client: int, examples: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        return add_noise(inputs, examples=examples, noise=float(noise[client]), std=std, seed=seed), targets
 
     return alter
 
