@@ -4,10 +4,11 @@ Vectors are summed as int64 in fixed point: adding integers is associative, so a
 has the same bits. Weights and single numbers are summed exactly, as Python's integers. What is left of
 rounding is that of each client's vector, half a unit of the last of the bits.
 
-How many bits stand after the point is decided once a round for all clients, from the round before: enough of
-them that the mean is closer to that in float64 than 1e-6, few enough that no sum can overflow, and where both
-leave a choice so few that sums fit into 32 bits on their way. A round that needs other ones is summed again
-(`judge`), with the same outcome on any machine.
+How many bits stand after the point is decided once a round for all clients, from the sum of the round before:
+enough of them that the mean is closer to that in float64 than 1e-6, and where that leaves a choice so few
+that sums fit into 32 bits on their way. Nothing of a single client goes into that, so that a sum of masked
+vectors (`nnray.privacy.secure`) has the same bits. A client whose vector doesn't fit says so instead of
+sending it, and the round is summed again (`judge`), with the same outcome on any machine.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _ROOM_BITS, _SHORT_BITS = 62, 31
 """Of an int64, the sign apart, with one to spare; and of an int32."""
 _GROWTH_BITS, _SHORT_GROWTH_BITS = 8, 1
 """By how much entries may grow from a round to the next: of a client, and of the sum."""
+_ASKING_BITS = 1 << 11
+"""So many that no vector fits, but one of zeros: what is said then is how many do."""
 _TOLERANCE = 5e-7
 """Largest error of a mean that rounding is expected to make, as a share of its norm; 1e-6 is promised."""
 _ROUNDING = 0.29
@@ -36,13 +39,14 @@ _ROUNDING = 0.29
 _UNIT = 1100
 """Every float64 is a multiple of 2 to the power of minus this."""
 
-_MOST = 1e200
-"""Largest weighted entry: beyond it, sums with many bits after the point leave the range of float64."""
+_MOST, _LEAST = 1e200, 1e-200
+"""Largest weighted entry, and the least that is not taken for zero: others leave the range of float64."""
 
 _NOTHING = torch.zeros((), dtype=torch.int64)
 
 Bits = Mapping[str, int]
 """After the point, by name of the vector."""
+_UNTOLD: Bits = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +55,23 @@ class VectorSum:
 
     Args:
         total: In fixed point, ``int64``; on its way ``int32`` where that holds it.
-        peak: Largest entry of a client's weighted vector, by magnitude.
         weight: Of all clients, an exact multiple of 2 ** -1100.
+        excess: Bits by which a client's vector was too long to be added; 0 where each one is in the sum.
+        is_blank: Whether all that was added is zeros.
     """
 
     total: Tensor
-    peak: float
     weight: int
+    excess: int = 0
+    is_blank: bool = False
 
     def __add__(self, other: VectorSum) -> VectorSum:
-        total = self.total.to(torch.int64) + other.total
-        return VectorSum(total, max(self.peak, other.peak), self.weight + other.weight)
+        return VectorSum(
+            self.total.to(torch.int64) + other.total,
+            self.weight + other.weight,
+            max(self.excess, other.excess),
+            self.is_blank and other.is_blank,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,7 @@ def to_sums(message: Message, bits: Bits, *, room: int) -> Sums:
     Args:
         message: What it sends.
         bits: After the point.
-        room: Clients that may be added up; a vector too large for that becomes zero, which `judge` sees.
+        room: Clients that may be added up; a vector too long for that becomes zero, which `judge` is told.
 
     Raises:
         DataError: A vector is not finite, or far too large.
@@ -193,38 +203,45 @@ class Verdict:
     Args:
         bits: For the next round, or for this one again.
         again: Names of vectors for which the bits of this round were too many or too few.
+        most: Bits with which the longest vector of a client just fits, as far as this round has told.
     """
 
     bits: Bits
     again: tuple[str, ...]
+    most: Bits = field(default_factory=dict)
 
 
-def judge(sums: Sums, bits: Bits, *, room: int) -> Verdict:
+def judge(sums: Sums, bits: Bits, *, most: Bits = _UNTOLD) -> Verdict:
     """Look at what a round's sums say of the bits that it was summed with.
 
     Args:
         sums: Of the whole round.
         bits: That they were summed with.
-        room: As for ``to_sums``.
+        most: What the round has told before, if it was summed before.
     """
-    found, again = dict(bits), []
+    found, again, limits = dict(bits), [], dict(most)
     for name, value in sums.vectors.items():
-        if not value.peak:
-            continue
-        used, headroom = _bits_of(name, bits), room.bit_length() + math.frexp(value.peak)[1]
-        many = _ROOM_BITS - _GROWTH_BITS - headroom
-        if not _fits(value.peak, used, room):
+        used = _bits_of(name, bits)
+        if value.excess:
+            limits[name] = used - value.excess
+            found[name] = limits[name] - _GROWTH_BITS
             again.append(name)
-            found[name] = many
-            continue
-        error, few = (
-            _error(value.total, sums.count),
-            used + _SHORT_BITS - _SHORT_GROWTH_BITS - _bits_in(value.total),
-        )
-        if error > _TOLERANCE and used < many:
-            again.append(name)
-        found[name] = few if math.ldexp(error, used - few) < _TOLERANCE / 2 else many
-    return Verdict(found, tuple(again))
+        elif not value.is_blank:
+            found[name] = _bits_for(value.total, count=sums.count, used=used)
+            limit = limits.get(name, _ASKING_BITS) - _GROWTH_BITS
+            if _error(value.total, sums.count) > _TOLERANCE and used < limit:
+                found[name] = min(found[name], limit)
+                again.append(name)
+    return Verdict(found, tuple(again), limits)
+
+
+def _bits_for(total: Tensor, *, count: int, used: int) -> int:
+    """After the point, with which a sum like this one is short enough to send, and close enough."""
+    if not _bits_in(total):
+        return _ASKING_BITS
+    few = used + _SHORT_BITS - _SHORT_GROWTH_BITS - _bits_in(total)
+    error = math.ldexp(_error(total, count), used - few)
+    return few + max(0, math.ceil(math.log2(2 * error / _TOLERANCE)))
 
 
 def _error(total: Tensor, count: int) -> float:
@@ -259,24 +276,22 @@ def _bits_of(name: str, bits: Bits) -> int:
     return bits.get(name, FIRST_BITS)
 
 
-def _fits(peak: float, bits: int, room: int) -> bool:
-    return math.ldexp(peak, bits) * room < 2.0**_ROOM_BITS
-
-
 def _fixed(vector: Tensor, weight: float, *, bits: int, room: int) -> VectorSum:
     exact = _exact(weight)
     if not vector.numel():
-        return VectorSum(torch.zeros_like(vector, dtype=torch.int64), 0.0, exact)
+        return VectorSum(torch.zeros_like(vector, dtype=torch.int64), exact, is_blank=True)
     low, high = torch.aminmax(vector)
     peak = max(-float(low), float(high)) * weight
     if not math.isfinite(float(low) + float(high)):  # max() may pass over a NaN
         raise DataError("its update has values that are not finite")
     if peak > _MOST:
         raise DataError(f"its update has a weighted value of {peak:g}; allowed: at most {_MOST:g}")
-    if not _fits(peak, bits, room):
-        return VectorSum(torch.zeros_like(vector, dtype=torch.int64), peak, exact)
-    scaled = vector.to(torch.float64).mul_(math.ldexp(weight, bits))
-    return VectorSum(scaled.round_().to(torch.int64), peak, exact)
+    is_blank = peak < _LEAST
+    excess = 0 if is_blank else math.frexp(peak * room)[1] + bits - _ROOM_BITS
+    if is_blank or excess > 0:
+        return VectorSum(torch.zeros_like(vector, dtype=torch.int64), exact, max(0, excess), is_blank)
+    scaled = vector.to(torch.float64, copy=True).mul_(math.ldexp(weight, bits))
+    return VectorSum(scaled.round_().to(torch.int64), exact)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -22,7 +22,7 @@ from nnray.federated.weights import Weights
 
 OnError = Literal["retry", "drop", "fail"]
 _SUMMED_AGAIN = 3
-"""Times that a round's sums may need other bits; the second time has what the first one found."""
+"""Sums of a round until their bits are right: too few, then too many by how many, then as many as fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +174,10 @@ class _Round:
     def outcome(self, start: RoundStart) -> tuple[Outcome, Bits]:
         """The clients' updates summed, and the bits for the next round."""
         outcome = self._updates(start)
-        self.bits = start.bits
+        self.bits, most = start.bits, dict[str, int]()
         for _ in range(_SUMMED_AGAIN):
-            verdict = judge(outcome.sums, self.bits, room=start.room)
+            verdict = judge(outcome.sums, self.bits, most=most)
+            most = dict(verdict.most)
             if not verdict.again:
                 return outcome, verdict.bits
             self.summed_again, self.bits = self.summed_again + 1, verdict.bits
