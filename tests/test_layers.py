@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 
 ZERO = frozenset({"clock", "errors", "seeding", "metrics", "durable", "fields"})
-DOMAIN = frozenset({"data", "models", "tasks", "training", "evaluation", "federated"})
+DOMAIN = frozenset({"data", "models", "tasks", "training", "evaluation", "federated", "privacy"})
 
 # What each part of nnray may import: DESIGN, section 2.
 MAY_IMPORT: Mapping[str, frozenset[str]] = {
@@ -29,6 +29,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "training": ZERO | {"data", "tasks", "evaluation"},
     "evaluation": ZERO | {"data", "tasks"},
     "federated": ZERO | {"data", "tasks", "training", "evaluation"},
+    "privacy": ZERO | {"data", "tasks", "training", "evaluation", "federated"},
     "testing": ZERO | {"federated"},  # conformance suites that a user's own plug-in can run
     "assembly": ZERO | DOMAIN | {"catalog", "registry", "config"},
     "tracking": ZERO | {"config"},
