@@ -102,4 +102,12 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "central": "nnray.federated.strategies.baselines:central",
         "local": "nnray.federated.strategies.baselines:local",
     },
+    "codec": {
+        "top_k": "nnray.federated.codecs.sparse:top_k",
+        "random_k": "nnray.federated.codecs.sparse:random_k",
+        "qsgd": "nnray.federated.codecs.quantised:qsgd",
+        "int8": "nnray.federated.codecs.quantised:int8",
+        "signsgd": "nnray.federated.codecs.quantised:signsgd",
+        "powersgd": "nnray.federated.codecs.low_rank:powersgd",
+    },
 }

@@ -128,14 +128,26 @@ class BlockTrainer:
         updates: StackedUpdates,
         states: Mapping[int, Vectors],
     ) -> Outcome:
-        plain = [self._message(start, report, self._any_delta, states) for report in reports]
-        if all(map(self._is_plain, plain)) and not traits(self._strategy).collects:
+        plain = self._plain(start, reports, states)
+        if plain:
             return self._as_one(start, reports, plain, updates)
         outcome = Outcome()
         for report, delta in zip(reports, updates.deltas(), strict=True):
             message = self._message(start, report, delta, states)
             outcome = outcome.absorb(self._one(start, report, message))
         return outcome
+
+    def _plain(
+        self, start: RoundStart, reports: tuple[ClientReport, ...], states: Mapping[int, Vectors]
+    ) -> list[Message]:
+        """What clients send beside their changes; nothing where one sends or keeps something else, too."""
+        messages = list[Message]()
+        for report in () if traits(self._strategy).collects else reports:
+            message = self._message(start, report, self._any_delta, states)
+            if not self._is_plain(message):
+                return []
+            messages.append(message)
+        return messages
 
     def _as_one(
         self,
