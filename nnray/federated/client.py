@@ -70,6 +70,7 @@ class LocalTraining:
         augment: Changes made to batches.
         l1: Strength of the L1 penalty.
         max_grad_norm: Longest gradient.
+        by_pixel: Whether images are laid out by pixel, not by channel.
         seed: Of the experiment.
     """
 
@@ -82,6 +83,7 @@ class LocalTraining:
     augment: tuple[Augmentation, ...] = ()
     l1: float = 0.0
     max_grad_norm: float | None = None
+    by_pixel: bool = False
     seed: int = 0
 
     def num_steps(self, num_examples: int) -> int:
@@ -274,6 +276,8 @@ class ClientTrainer:
         local, step = self._local, 0
         for order, sizes in local.passes(len(targets), path=path):
             x = inputs.index_select(0, order.to(inputs.device))
+            if local.by_pixel and x.ndim == 4:
+                x = x.contiguous(memory_format=torch.channels_last)
             y = targets.index_select(0, order.to(targets.device))
             for batch in zip(torch.split(x, sizes), torch.split(y, sizes), strict=True):
                 step += 1

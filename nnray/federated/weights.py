@@ -49,11 +49,13 @@ class Slot:
         name: As in the module's state.
         start: Of its first element.
         shape: Of the tensor.
+        by_pixel: Whether a kernel's channels stand beside each other there (torch's channels-last).
     """
 
     name: str
     start: int
     shape: tuple[int, ...]
+    by_pixel: bool = False
 
     @property
     def size(self) -> int:
@@ -62,7 +64,11 @@ class Slot:
 
     def of(self, flat: Tensor) -> Tensor:
         """The tensor, as a view of the vector."""
-        return flat[self.start : self.start + self.size].view(self.shape)
+        own = flat[self.start : self.start + self.size]
+        if not self.by_pixel:
+            return own.view(self.shape)
+        outs, ins, height, width = self.shape
+        return own.view(outs, height, width, ins).permute(0, 3, 1, 2)
 
 
 class FlatModel:
@@ -80,7 +86,7 @@ class FlatModel:
         _require_float32(named)
         self.module = module
         device = named[0][1].device if named else torch.device("cpu")
-        self.slots = tuple(_slots((name, param.shape) for name, param in named))
+        self.slots = tuple(_slots((name, param) for name, param in named))
         self.params = torch.zeros(_length(self.slots), device=device)
         self.views = tuple(slot.of(self.params) for slot in self.slots)
         for (_, param), view in zip(named, self.views, strict=True):
@@ -96,7 +102,7 @@ class FlatModel:
         """Take weights over, in place."""
         self.params.copy_(weights.params)
         for part, buffers in ((weights.floats, self._floats), (weights.ints, self._ints)):
-            for slot, buffer in zip(_slots(("", b.shape) for b in buffers), buffers, strict=True):
+            for slot, buffer in zip(_slots(("", b) for b in buffers), buffers, strict=True):
                 buffer.copy_(slot.of(part))
 
     def weights(self) -> Weights:
@@ -115,11 +121,18 @@ def _require_float32(named: Sequence[tuple[str, nn.Parameter]]) -> None:
         raise IncompatibleModel("federated training", wrong, "make all parameters float32")
 
 
-def _slots(tensors: Iterator[tuple[str, torch.Size]]) -> Iterator[Slot]:
+def _slots(tensors: Iterator[tuple[str, Tensor]]) -> Iterator[Slot]:
     start = 0
-    for name, shape in tensors:
-        yield Slot(name, start, tuple(shape))
-        start += -(-shape.numel() // _ALIGN) * _ALIGN
+    for name, tensor in tensors:
+        by_pixel = tensor.ndim == 4 and tensor.stride() == _by_pixel(tensor.shape)
+        yield Slot(name, start, tuple(tensor.shape), by_pixel)
+        start += -(-tensor.numel() // _ALIGN) * _ALIGN
+
+
+def _by_pixel(shape: torch.Size) -> tuple[int, ...]:
+    """Strides of a kernel whose channels stand beside each other."""
+    _, ins, height, width = shape
+    return ins * height * width, 1, width * ins, ins
 
 
 def _length(slots: Sequence[Slot]) -> int:
@@ -127,7 +140,7 @@ def _length(slots: Sequence[Slot]) -> int:
 
 
 def _flat(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    slots = tuple(_slots(("", tensor.shape) for tensor in tensors))
+    slots = tuple(_slots(("", tensor) for tensor in tensors))
     flat = torch.zeros(_length(slots), dtype=dtype)
     for slot, tensor in zip(slots, tensors, strict=True):
         slot.of(flat).copy_(tensor)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -136,9 +137,8 @@ def make_trainer(
     """What trains the setting's clients in this process."""
     experiment = setting.experiment
     device = find_device(experiment.training.device)
-    model = build_model(experiment, setting.info).to(device)
     return ClientTrainer(
-        model,
+        _laid_out(experiment, build_model(experiment, setting.info).to(device)),
         strategy,
         examples=setting.train,
         population=setting.population,
@@ -150,7 +150,7 @@ def make_trainer(
 
 def build_flat(setting: Setting) -> FlatModel:
     """The model with the weights that a run begins with, on the CPU."""
-    return FlatModel(build_model(setting.experiment, setting.info))
+    return FlatModel(_laid_out(setting.experiment, build_model(setting.experiment, setting.info)))
 
 
 def first_weights(setting: Setting) -> Weights:
@@ -215,8 +215,14 @@ def local_training(setting: Setting, said: Traits) -> LocalTraining:
         augment=tuple(build("augmentation", part, setting.info) for part in experiment.data.augment),
         l1=training.l1,
         max_grad_norm=training.max_grad_norm,
+        by_pixel=training.channels_last,
         seed=experiment.seed,
     )
+
+
+def _laid_out(experiment: Experiment, model: nn.Module) -> nn.Module:
+    """The model as its images are laid out; the flat vectors follow it."""
+    return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
 
 
 def batch_size(experiment: Experiment) -> int | None:

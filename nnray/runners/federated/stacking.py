@@ -129,6 +129,7 @@ def _ruled_out(setting: Setting, strategy: Strategy) -> Iterator[str]:
     training, said = setting.experiment.training, traits(strategy)
     found = {
         "data.augment": bool(setting.experiment.data.augment),
+        "training.channels_last": training.channels_last,
         "training.l1": bool(training.l1),
         "training.max_grad_norm": training.max_grad_norm is not None,
         "federated.deadline_s": setting.federated.deadline_s is not None,

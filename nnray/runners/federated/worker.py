@@ -126,7 +126,11 @@ class Worker:
         device, size = self.trainer.flat.params.device, self.block_size
         for start in range(0, len(examples), size):
             part = _slice(examples, start, start + size)
-            yield as_float(part.inputs).to(device), part.targets.to(device)
+            yield self._laid_out(as_float(part.inputs).to(device)), part.targets.to(device)
+
+    def _laid_out(self, inputs: torch.Tensor) -> torch.Tensor:
+        by_pixel = self._setting.experiment.training.channels_last and inputs.ndim == 4
+        return inputs.contiguous(memory_format=torch.channels_last) if by_pixel else inputs
 
     def _begin(self, client: int) -> None:
         self._at, self._since = client, time.monotonic()

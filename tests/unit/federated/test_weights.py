@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -98,3 +100,22 @@ def test_all_parameters_of_another_type_are_named() -> None:
 
 def test_a_model_without_parameters_is_flat_too() -> None:
     assert FlatModel(nn.Flatten()).params.shape == (0,)
+
+
+def test_kernels_laid_out_by_pixel_stay_so_and_compute_the_same() -> None:
+    module = conv()
+    plain = FlatModel(copy.deepcopy(module))
+    laid_out = FlatModel(module.to(memory_format=torch.channels_last))
+    kernels = [p for p in laid_out.module.parameters() if p.ndim == 4]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    assert weights_sha256(laid_out.module) == weights_sha256(plain.module)
+    saved = laid_out.weights()
+    laid_out.params.fill_(7.0)
+    assert all(bool((p == 7).all()) for p in laid_out.module.parameters())
+    laid_out.load(saved)
+    assert weights_sha256(laid_out.module) == weights_sha256(plain.module)
+    assert {s.name: s.by_pixel for s in plain.slots} == {s.name: False for s in plain.slots}
+    assert {s.name for s in laid_out.slots if s.by_pixel} == {
+        name for name, p in laid_out.module.named_parameters() if p.ndim == 4
+    }
