@@ -173,7 +173,7 @@ class _Round:
 
     def outcome(self, start: RoundStart) -> tuple[Outcome, Bits]:
         """The clients' updates summed, and the bits for the next round."""
-        outcome = self._updates(start)
+        outcome = self._updates(start, self._chosen)
         self.bits, most = start.bits, dict[str, int]()
         for _ in range(_SUMMED_AGAIN):
             verdict = judge(outcome.sums, self.bits, most=most)
@@ -182,16 +182,16 @@ class _Round:
                 return outcome, verdict.bits
             self.summed_again, self.bits = self.summed_again + 1, verdict.bits
             trained = sorted(report.client for report in outcome.reports)
-            again = self._train(replace(start, bits=verdict.bits), trained)
-            outcome = self._complete(replace(start, bits=verdict.bits), again)
+            outcome = self._updates(replace(start, bits=verdict.bits), trained)
         raise AssertionError(f"round {self._number} can't be summed: {verdict}")
 
-    def _updates(self, start: RoundStart) -> Outcome:
-        chosen = self._chosen
-        outcome = self._complete(start, self._train(start, chosen) if chosen else Outcome())
-        if chosen and len(outcome.reports) < self._policy.min_updates:
+    def _updates(self, start: RoundStart, clients: Sequence[int]) -> Outcome:
+        """What clients come to; a client that came to it before may fail where sums are done again."""
+        chosen, least = self._chosen, self._policy.min_updates
+        outcome = self._complete(start, self._train(start, clients) if clients else Outcome())
+        if chosen and len(outcome.reports) < least:
             self._give_up(f"{len(outcome.reports)} of {len(chosen)} clients came to an update, "
-                          f"federated.min_updates is {self._policy.min_updates}")  # fmt: skip
+                          f"federated.min_updates is {least}")  # fmt: skip
         return outcome
 
     def _complete(self, start: RoundStart, outcome: Outcome) -> Outcome:

@@ -209,6 +209,28 @@ def huge(update: ClientUpdate) -> Tensor:
     return update.delta * 1e7
 
 
+def test_clients_that_fail_where_sums_are_done_again_are_counted_out() -> None:
+    """Those that fail only the second time are as gone as those that fail at once."""
+    train, policy = Local(Mean(vectors=huge)), Policy("drop", min_updates=4)
+    train.fails = lambda client, call: call == 2 and client in (1, 2)
+    report = last(run(train, num=1, policy=policy))
+    assert train.calls == [(0, 1, 2, 3, 4, 5)] * 2
+    assert [client.client for client in report.reports] == [0, 3, 4, 5]
+    assert [(f.failed.client, f.fate) for f in report.faults] == [(1, "dropped"), (2, "dropped")]
+    train = Local(Mean(vectors=huge))
+    train.fails = lambda client, call: call == 2 and client in (1, 2, 3)
+    with pytest.raises(ClientFailure, match=r"3 of 6 clients came to an update.*min_updates is 4"):
+        last(run(train, num=1, policy=policy))
+
+
+def test_those_dropped_where_sums_are_done_again_are_left_out_of_the_mean() -> None:
+    train = Local(Mean(vectors=huge))
+    train.fails = lambda client, call: call == 2 and client == 3
+    report = last(run(train, num=1, policy=Policy("drop")))
+    rest = last(run(Local(Mean(vectors=huge)), num=1, takes=cohort(0, 1, 2, 4, 5)))
+    assert bits_of(report) == bits_of(rest)
+
+
 @pytest.mark.parametrize("scaled", [tiny, huge])
 def test_sums_adapt_to_how_large_updates_are(scaled: Callable[[ClientUpdate], Tensor]) -> None:
     """The first round is summed again with other bits; the next ones know them. Each is exact to 1e-6."""
