@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nnray.config import Experiment
+from nnray.config import Experiment, TargetConfig
 from nnray.federated.outcome import Outcome, RoundStart
 from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
 from nnray.federated.sampling import Cohort
@@ -51,6 +51,7 @@ class Course:
         self._lrs = client_lrs(setting)
         self._began, self._before = time.perf_counter(), 0.0
         self._best = Best(setting.experiment)
+        self._reached = Reached(setting.federated.target)
         self.best_weights: tuple[int, Weights] | None = None
         self.state = self._restore(on_skipped)
 
@@ -90,15 +91,8 @@ class Course:
 
     def target_round(self, number: int) -> int | None:
         """The first round that reached the target, up to one."""
-        target = self._setting.federated.target
-        if target is None:
-            return None
-        mode = mode_of(target.metric)
-        for record in self._history.upto(number):
-            value = record.metrics.get(target.metric)
-            if value is not None and not better(mode, target.value, value):
-                return record.round
-        return None
+        found = self._reached.round
+        return None if found is None or found > number else found
 
     def _restore(self, on_skipped: Callable[[str], None]) -> RoundState:
         found = self._checkpoints.newest(on_skipped)
@@ -109,6 +103,7 @@ class Course:
         self._before, self.best_weights = found.seconds, found.best
         for record in self._history.upto(found.state.round):
             self._best.update(record)
+            self._reached.update(record)
         return found.state
 
     def _rounds(self) -> Iterator[RoundReport]:
@@ -150,6 +145,7 @@ class Course:
         self.participants.take(report)
         number = report.state.round
         record = self._history.record(number, self._measure(report), faults=report.faults)
+        self._reached.update(record)
         is_best = self._best.update(record)
         if is_best:
             self.best_weights = number, report.state.weights
@@ -192,3 +188,23 @@ class Best:
             return False
         self._value = value
         return True
+
+
+class Reached:
+    """The first round that reached a target.
+
+    Args:
+        target: None for no target, which no round reaches.
+    """
+
+    def __init__(self, target: TargetConfig | None) -> None:
+        self._target = target
+        self.round: int | None = None
+
+    def update(self, record: RoundRecord) -> None:
+        """Look at the next round."""
+        if self._target is None or self.round is not None:
+            return
+        value = record.metrics.get(self._target.metric)
+        if value is not None and not better(mode_of(self._target.metric), self._target.value, value):
+            self.round = record.round
