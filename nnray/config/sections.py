@@ -200,6 +200,11 @@ class SweepConfig(Section):
         return "training.epochs" if self.of == "train" else "federated.rounds"
 
     @property
+    def period(self) -> Literal["epoch", "round"]:
+        """What a trial is trained in, and judged after."""
+        return "epoch" if self.of == "train" else "round"
+
+    @property
     def rules(self) -> tuple[Constraint, ...]:
         """The constraints, as what they mean."""
         return tuple(Constraint.parse(text) for text in self.constraints)

@@ -94,6 +94,7 @@ class Conductor:
     ) -> None:
         assert experiment.sweep is not None
         self._experiment, self._goal = experiment, Goal.of(experiment.sweep)
+        self._period = experiment.sweep.period
         self._study, self._scheduler, self._journal = study, scheduler, journal
         self._population = as_population(scheduler)
         self._run, self._hand_over, self._listeners = run, hand_over, tuple(listeners)
@@ -239,7 +240,7 @@ class Conductor:
             self._study.report(number, epoch.epoch, value)
 
     def _not_finite(self, trial: Trial) -> str:
-        return f"{self._goal.metric} is {trial.values[trial.epoch]} in epoch {trial.epoch}"
+        return f"{self._goal.metric} is {trial.values[trial.epoch]} in {self._period} {trial.epoch}"
 
     def _judge(self, trial: Trial) -> Fate:
         verdict = self._scheduler.judge(trial.number, trial.epoch, trial.values[trial.epoch])

@@ -26,7 +26,7 @@ _COLORS = {
 }
 
 
-def trial_table(ledger: Ledger, *, metric: str, width: int, rows: int) -> Table:
+def trial_table(ledger: Ledger, *, metric: str, width: int, rows: int, period: str = "epoch") -> Table:
     """The trials, best first.
 
     Args:
@@ -35,10 +35,11 @@ def trial_table(ledger: Ledger, *, metric: str, width: int, rows: int) -> Table:
         width: Columns of the terminal. Where they are few, the parameters share one column, then
             go, as do the objectives after them; last the metric's name is cut.
         rows: Most rows to show; trials that are running are among them.
+        period: What they are trained in: ``epoch`` or ``round``.
     """
     trials = _shown(ledger, rows)
     table = Table(title_justify="left", expand=False)
-    columns = _fitting(trials, metric=metric, width=width)
+    columns = _fitting(trials, metric=metric, period=period, width=width)
     for column in columns:
         table.add_column(column.title, justify=column.justify, no_wrap=True, width=column.width)
     for place in range(len(trials)):
@@ -70,9 +71,10 @@ class _Column:
         return _COLORS[self.cells[place]] if self.title == "state" else ""
 
 
-def _fitting(trials: Sequence[Trial], *, metric: str, width: int) -> list[_Column]:
+def _fitting(trials: Sequence[Trial], *, metric: str, period: str, width: int) -> list[_Column]:
     """As many columns as there is room for."""
-    fixed, state = _fixed(trials, metric), _Column.of("state", trials, state_of, least=len("finished"))
+    fixed = _fixed(trials, metric, period=period)
+    state = _Column.of("state", trials, state_of, least=len("finished"))
     objectives = _objectives(trials)
     everything = [*fixed, *objectives, state, *_parameters(trials)]
     if _width(everything) <= width:
@@ -88,10 +90,10 @@ def _fitting(trials: Sequence[Trial], *, metric: str, width: int) -> list[_Colum
     return [*fixed[:-1], replace(value, width=max(_NUMBER, value.width + room)), state]
 
 
-def _fixed(trials: Sequence[Trial], metric: str) -> list[_Column]:
+def _fixed(trials: Sequence[Trial], metric: str, *, period: str) -> list[_Column]:
     columns = (
         _Column.of("trial", trials, lambda trial: str(trial.number)),
-        _Column.of("epoch", trials, lambda trial: str(trial.epoch)),
+        _Column.of(period, trials, lambda trial: str(trial.epoch)),
         _Column.of(metric, trials, lambda trial: number(trial.value)),
     )
     return [column.to_the_right for column in columns]

@@ -132,7 +132,12 @@ class Sweep:
             spent_s=self._folder.record.get("seconds", 0.0),
         )
         display = choose_display(
-            ledger, metric=goal.metric, trials=budget.trials, title=self._folder.name, quiet=self._quiet
+            ledger,
+            metric=goal.metric,
+            trials=budget.trials,
+            title=self._folder.name,
+            period=config.period,
+            quiet=self._quiet,
         )
         self._record = Record(
             self._tracker,

@@ -33,6 +33,7 @@ class Summary:
         judged: How many trials have been held against the constraints.
         copies: How often a trial of a population took another one's weights.
         ancestors: Where the best trial's weights come from, the nearest first.
+        period: What trials are trained in: ``epoch`` or ``round``.
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Summary:
     judged: int = 0
     copies: int = 0
     ancestors: tuple[Ancestor, ...] = ()
+    period: str = "epoch"
 
     def lines(self) -> Iterator[str]:
         """In words, for a terminal."""
@@ -67,7 +69,7 @@ class Summary:
         best = self.best
         others = "".join(f", {name} {number(value)}" for name, value in best.objectives.items())
         values = f"{self.metric} {best.value:.4f}{others}"
-        yield f"best        trial {best.number}, {values} at epoch {best.chosen}"
+        yield f"best        trial {best.number}, {values} at {self.period} {best.chosen}"
         for path, value in best.params.items():
             yield f"            {path} = {number(value)}"
         if self.ancestors:
@@ -79,7 +81,7 @@ class Summary:
             yield f"population  {self.copies} times a trial took the weights of a better one"
         if self.saved.epochs:
             yield (
-                f"saved       {self.saved.epochs} of {self.saved.of} epochs "
+                f"saved       {self.saved.epochs} of {self.saved.of} {self.period}s "
                 f"({self.saved.percent:.0f} %) by stopping early"
             )
         for rule, count in self.broken.items():
@@ -128,4 +130,5 @@ def summarize(experiment: Experiment, ledger: Ledger, *, study: Study, best: Tri
         judged=len(judged(ledger)),
         copies=len(copies(ledger)),
         ancestors=tuple(ancestors(ledger, best)),
+        period=config.period,
     )

@@ -45,10 +45,14 @@ class TrialLines(SweepDisplay):
         metric: What they are judged by.
         trials: How many there will be.
         title: Name of the sweep.
+        period: What trials are trained in: ``epoch`` or ``round``.
     """
 
-    def __init__(self, ledger: Ledger, *, metric: str, trials: int, title: str) -> None:
+    def __init__(
+        self, ledger: Ledger, *, metric: str, trials: int, title: str, period: str = "epoch"
+    ) -> None:
         self._ledger, self._metric, self._trials, self._title = ledger, metric, trials, title
+        self._period = period
 
     def __enter__(self) -> Self:
         self.note(f"{self._title}: {self._trials} trials")
@@ -59,7 +63,9 @@ class TrialLines(SweepDisplay):
     ) -> None:
         console = Console(file=sys.stderr, width=_LOG_WIDTH, color_system=None)
         rows = len(self._ledger.trials)
-        console.print(trial_table(self._ledger, metric=self._metric, width=_LOG_WIDTH, rows=rows))
+        console.print(
+            trial_table(self._ledger, metric=self._metric, width=_LOG_WIDTH, rows=rows, period=self._period)
+        )
 
     def event(self, event: Event, /) -> None:
         """Say how a trial ended, or whose weights it goes on with."""
@@ -67,8 +73,8 @@ class TrialLines(SweepDisplay):
             self.note(self._ended(self._ledger.trials[event.trial]))
         elif isinstance(event, Turned) and event.source is not None:
             self.note(
-                f"trial {event.trial} takes the weights of trial {event.source} after epoch {event.epoch}  "
-                f"{words(event.params)}"
+                f"trial {event.trial} takes the weights of trial {event.source} "
+                f"after {self._period} {event.epoch}  {words(event.params)}"
             )
 
     def _ended(self, trial: Trial) -> str:
@@ -77,7 +83,8 @@ class TrialLines(SweepDisplay):
         leader = f"  best {number(best.value)} (trial {best.number})" if best else ""
         others = "".join(f"  {name} {number(value)}" for name, value in trial.objectives.items())
         return (
-            f"[{done}/{self._trials}] trial {trial.number} {state_of(trial)} after epoch {trial.epoch}  "
+            f"[{done}/{self._trials}] trial {trial.number} {state_of(trial)} "
+            f"after {self._period} {trial.epoch}  "
             f"{self._metric} {number(trial.value)}{others}{leader}  {words(trial.params)}{reason}"
         )
 
@@ -90,13 +97,22 @@ class LiveTable(SweepDisplay):
         metric: What they are judged by.
         trials: How many there will be.
         title: Name of the sweep.
+        period: What trials are trained in: ``epoch`` or ``round``.
         console: Where to draw.
     """
 
     def __init__(
-        self, ledger: Ledger, *, metric: str, trials: int, title: str, console: Console | None = None
+        self,
+        ledger: Ledger,
+        *,
+        metric: str,
+        trials: int,
+        title: str,
+        period: str = "epoch",
+        console: Console | None = None,
     ) -> None:
         self._ledger, self._metric, self._trials, self._title = ledger, metric, trials, title
+        self._period = period
         self._console = console or Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
         self._began, self._drawn = time.monotonic(), 0.0
@@ -125,15 +141,18 @@ class LiveTable(SweepDisplay):
     def _draw(self, rows: int) -> None:
         seconds = time.monotonic() - self._began
         done = len(self._ledger.trials) - len(self._ledger.open)
-        table = trial_table(self._ledger, metric=self._metric, width=self._console.width, rows=rows)
+        width = self._console.width
+        table = trial_table(self._ledger, metric=self._metric, width=width, rows=rows, period=self._period)
         table.title = f"{self._title}: {done} of {self._trials} trials, {seconds:.0f} s"
         self._live.update(table, refresh=True)
 
 
-def choose_display(ledger: Ledger, *, metric: str, trials: int, title: str, quiet: bool) -> SweepDisplay:
+def choose_display(
+    ledger: Ledger, *, metric: str, trials: int, title: str, period: str = "epoch", quiet: bool
+) -> SweepDisplay:
     """The display that fits: none, a live table on a terminal, or lines."""
     if quiet:
         return Silent()
     if sys.stderr.isatty():
-        return LiveTable(ledger, metric=metric, trials=trials, title=title)
-    return TrialLines(ledger, metric=metric, trials=trials, title=title)
+        return LiveTable(ledger, metric=metric, trials=trials, title=title, period=period)
+    return TrialLines(ledger, metric=metric, trials=trials, title=title, period=period)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nnray.config import Range, dump, load, with_overrides
+from nnray.config import Range, dump, load, parse, with_overrides
 from nnray.runners.sweep.conductor import Fate
 from nnray.runners.sweep.findings import Saved, broken, edges, failures, importance, judged, saved
 from nnray.runners.sweep.ledger import Ledger
@@ -98,6 +98,23 @@ def test_the_summary_names_all_that_matters(bench: MakeBench) -> None:
     )
     for word in ("24 trials: ", " pruned", "1 failed", f"trial {best.number}", "importance", "saved", "1 x "):
         assert word in text
+
+
+def test_a_federated_sweep_is_told_by_round(tmp_path: Path) -> None:
+    """What its trials report are rounds; no line of its summary calls them epochs."""
+    sweep = {"of": "federate", "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}, "trials": 4}
+    federated = {"clients": 4, "rounds": 4}
+    made = parse({"name": "tiny", "data": "digits", "model": "mlp", "federated": federated, "sweep": sweep})
+    live = Bench(made, tmp_path)
+    for values in ((0.5, 0.6, 0.7, 0.8), (0.1,), (math.nan,)):
+        live.run_trial(*values)
+    best = live.ledger.best
+    assert best is not None
+    text = "\n".join(summarize(made, live.ledger, study=live.study, best=best).lines())
+    assert "trial 0, val_accuracy 0.8000 at round 4" in text
+    assert "saved       3 of 8 rounds (38 %) by stopping early" in text
+    assert "failed      1 x val_accuracy is nan in round 1" in text
+    assert "epoch" not in text
 
 
 def test_the_best_configuration_is_a_file_that_loads(bench: MakeBench, tmp_path: Path) -> None:

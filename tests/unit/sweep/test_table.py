@@ -131,6 +131,22 @@ def test_lines_say_how_each_trial_ended(bench: MakeBench, capsys: pytest.Capture
     assert second.endswith("(val_accuracy is nan in epoch 1)")
 
 
+def test_federated_trials_are_told_by_round(capsys: pytest.CaptureFixture[str]) -> None:
+    from nnray.runners.sweep.journal import Ended
+
+    with TrialLines(TWO.ledger, metric="m", trials=30, title="digits", period="round") as lines:
+        lines.event(Ended(29, "finished"))
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, legacy_windows=False)
+    with LiveTable(TWO.ledger, metric="m", trials=31, title="digits", period="round", console=console):
+        pass
+    assert isinstance(console.file, io.StringIO)
+    _, line, *table = capsys.readouterr().err.splitlines()
+    assert line.startswith("[30/30] trial 29 infeasible after round 4  m")
+    for text in (line, "\n".join(table), console.file.getvalue()):
+        assert "round" in text
+        assert "epoch" not in text
+
+
 def test_a_line_has_the_objectives_and_says_who_breaks_a_constraint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -176,11 +192,18 @@ def test_a_trial_that_waits_for_the_sweep_to_go_on_is_not_done() -> None:
     [(True, True, "Silent"), (False, True, "LiveTable"), (False, False, "TrialLines")],
 )
 def test_the_display_fits_where_it_is_shown(
-    quiet: bool, terminal: bool, kind: str, monkeypatch: pytest.MonkeyPatch
+    quiet: bool,
+    terminal: bool,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
-    display = tables.choose_display(Ledger("max"), metric="m", trials=1, title="t", quiet=quiet)
+    display = tables.choose_display(TWO.ledger, metric="m", trials=1, title="t", period="round", quiet=quiet)
     assert type(display).__name__ == kind
+    with display:
+        pass
+    assert ("round" in capsys.readouterr().err) is not quiet
 
 
 def test_short_names_stay_apart() -> None:
