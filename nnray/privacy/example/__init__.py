@@ -1,0 +1,1 @@
+"""Differential privacy of single examples: DP-SGD (Abadi et al. 2016)."""
