@@ -110,4 +110,16 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "signsgd": "nnray.federated.codecs.quantised:signsgd",
         "powersgd": "nnray.federated.codecs.low_rank:powersgd",
     },
+    "aggregator": {
+        "mean": "nnray.federated.aggregation.coordinates:mean",
+        "median": "nnray.federated.aggregation.coordinates:median",
+        "trimmed_mean": "nnray.federated.aggregation.coordinates:trimmed_mean",
+        "geometric_median": "nnray.federated.aggregation.geometric:geometric_median",
+        "krum": "nnray.federated.aggregation.krum:krum",
+        "multi_krum": "nnray.federated.aggregation.krum:multi_krum",
+        "bulyan": "nnray.federated.aggregation.krum:bulyan",
+        "norm_clip": "nnray.federated.aggregation.norms:norm_clip",
+        "centered_clip": "nnray.federated.aggregation.norms:centered_clip",
+        "fltrust": "nnray.federated.aggregation.norms:fltrust",
+    },
 }

@@ -26,6 +26,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "partition": ("labels", "num_clients", "rng"),
     "sampler": ("num_clients", "rng"),
     "strategy": (),
+    "aggregator": (),
     "codec": (),
 }
 """What nnray hands to a plug-in of each kind, by position."""

@@ -1,0 +1,1 @@
+"""Rules that make one update of many, some of which may be lies."""
