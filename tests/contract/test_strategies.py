@@ -91,7 +91,9 @@ def test_what_it_says_of_itself(name: str) -> None:
     assert (said.local_steps, said.full_batch) == ((1, True) if name == "fedsgd" else (None, False))
     assert said.needs_sgd == (name in {"scaffold", "fednova"})
     assert not said.collects
-    assert said.shared == {"scaffold": ("variate",), "qfedavg": ("loss",), "local": ("start",)}.get(name, ())
+    told = dict.fromkeys(("fedbuff", "fedasync"), ("staleness",))
+    told |= {"scaffold": ("variate",), "qfedavg": ("loss",), "local": ("start",)}
+    assert said.shared == told.get(name, ())
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
