@@ -26,7 +26,7 @@ EXACT = "secure/exact"
 _WEIGHT_BITS, _NUMBER_BITS = 2175, 4287
 """Of a float64 as a multiple of 2 ** -1100, and of the product of two, with 30 bits and more to spare."""
 _PLACES = 2752
-"""Of flags, each counted in 16 bits: place 0 for a vector that is not blank, place k for one that was too long by
+"""Of flags, each counted in 16 bits: place 0 for a vector that is not blank, place k for one too long by
 k bits. `federated.exact` can't come to more."""
 
 
