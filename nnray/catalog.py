@@ -99,17 +99,8 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "fedsgd": "nnray.federated.strategies.fedsgd:fedsgd",
         "feddyn": "nnray.federated.strategies.feddyn:feddyn",
         "qfedavg": "nnray.federated.strategies.qfedavg:qfedavg",
-        "fedbuff": "nnray.federated.strategies.fedbuff:fedbuff",
-        "fedasync": "nnray.federated.strategies.fedasync:fedasync",
         "central": "nnray.federated.strategies.baselines:central",
         "local": "nnray.federated.strategies.baselines:local",
-    },
-    "device": {
-        "uniform": "nnray.federated.virtual.fleets:uniform",
-        "lognormal": "nnray.federated.virtual.fleets:lognormal",
-        "pareto": "nnray.federated.virtual.fleets:pareto",
-        "classes": "nnray.federated.virtual.fleets:classes",
-        "trace": "nnray.federated.virtual.trace:trace",
     },
     "codec": {
         "top_k": "nnray.federated.codecs.sparse:top_k",
@@ -130,5 +121,14 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "norm_clip": "nnray.federated.aggregation.norms:norm_clip",
         "centered_clip": "nnray.federated.aggregation.norms:centered_clip",
         "fltrust": "nnray.federated.aggregation.norms:fltrust",
+    },
+    "client_attack": {
+        "label_flip": "nnray.federated.attacks.data:label_flip",
+        "backdoor": "nnray.federated.attacks.data:backdoor",
+        "sign_flip": "nnray.federated.attacks.local:sign_flip",
+        "gaussian": "nnray.federated.attacks.local:gaussian",
+        "scale": "nnray.federated.attacks.local:scale",
+        "alie": "nnray.federated.attacks.colluding:alie",
+        "inner_product": "nnray.federated.attacks.colluding:inner_product",
     },
 }

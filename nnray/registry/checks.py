@@ -26,8 +26,8 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "partition": ("labels", "num_clients", "rng"),
     "sampler": ("num_clients", "rng"),
     "strategy": (),
-    "device": ("num_clients", "rng"),
     "aggregator": (),
+    "client_attack": ("info",),
     "codec": (),
 }
 """What nnray hands to a plug-in of each kind, by position."""

@@ -1,0 +1,1 @@
+"""What hostile clients do, to test what robust rules are worth."""
