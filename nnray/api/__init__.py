@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nnray.api.cluster import doctor, jobs, submit
 from nnray.api.experiments import Source, load, schema, search_modules
+from nnray.api.privacy import privacy
 from nnray.api.reports import compare, report_partition
 from nnray.api.store import sync, ui
 from nnray.api.training import federate, resume, sweep, train
@@ -23,6 +24,7 @@ __all__ = [
     "jobs",
     "kinds",
     "load",
+    "privacy",
     "report_partition",
     "resume",
     "schema",

@@ -19,6 +19,7 @@ from nnray import __version__
 from nnray.cli.federated import compare, federate
 from nnray.cli.jobs import doctor, jobs, submit
 from nnray.cli.options import File, Json, Once, Overrides, Quiet, Root, Stopped, print_result, running
+from nnray.cli.privacy import privacy
 from nnray.errors import ClientFailure, DivergedError, NnrayError
 
 app = typer.Typer(
@@ -95,6 +96,7 @@ def sweep(
 
 app.command()(federate)
 app.command()(compare)
+app.command()(privacy)
 
 
 @app.command()

@@ -54,7 +54,8 @@ class PrivacyConfig(Section):
         accountant: How epsilon is computed: ``pld`` is tighter, ``rdp`` is that of most papers.
         mechanism: ``gaussian`` relies on random cohorts; ``tree`` (DP-FTRL) doesn't, and needs more noise.
         restart_every: Rounds of a tree; null: one tree for the whole run.
-        max_participations: Rounds of a tree in which a client counts; in further ones it sends nothing.
+        max_participations: Rounds of a tree in which a client counts, in further ones it sends nothing;
+            null: 1.
         noise_at: Where noise is added: once at the ``server``, or in parts by the ``clients``, so that with
             secure sums nobody sees a sum without it.
         replace_modules: Put group norm in the place of batch norm, which no example or client has alone.
