@@ -99,8 +99,17 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "fedsgd": "nnray.federated.strategies.fedsgd:fedsgd",
         "feddyn": "nnray.federated.strategies.feddyn:feddyn",
         "qfedavg": "nnray.federated.strategies.qfedavg:qfedavg",
+        "fedbuff": "nnray.federated.strategies.fedbuff:fedbuff",
+        "fedasync": "nnray.federated.strategies.fedasync:fedasync",
         "central": "nnray.federated.strategies.baselines:central",
         "local": "nnray.federated.strategies.baselines:local",
+    },
+    "device": {
+        "uniform": "nnray.federated.virtual.fleets:uniform",
+        "lognormal": "nnray.federated.virtual.fleets:lognormal",
+        "pareto": "nnray.federated.virtual.fleets:pareto",
+        "classes": "nnray.federated.virtual.fleets:classes",
+        "trace": "nnray.federated.virtual.trace:trace",
     },
     "codec": {
         "top_k": "nnray.federated.codecs.sparse:top_k",

@@ -26,6 +26,7 @@ EXPECTED: Mapping[str, str] = {
     "partition": "a Partition",
     "sampler": "the numbers of the chosen clients",
     "strategy": "a Strategy",
+    "device": "Devices",
     "aggregator": "an Aggregator",
     "client_attack": "an Attack",
     "codec": "a Codec",

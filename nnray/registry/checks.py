@@ -26,6 +26,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "partition": ("labels", "num_clients", "rng"),
     "sampler": ("num_clients", "rng"),
     "strategy": (),
+    "device": ("num_clients", "rng"),
     "aggregator": (),
     "client_attack": ("info",),
     "codec": (),
