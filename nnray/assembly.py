@@ -12,16 +12,22 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from nnray.config import Experiment, ParallelConfig
+from nnray.config.privacy import PrivacyConfig
 from nnray.data.batches import Batches
 from nnray.data.prepare import prepare
-from nnray.data.splits import DataInfo, DataSplits, Split
+from nnray.data.splits import DataInfo, DataSplits, Examples, Split
 from nnray.data.stream import Reader, Streamed, Streams, read_here
 from nnray.data.stream_batches import StreamBatches
 from nnray.data.stream_prepare import prepare_streams
 from nnray.errors import ConfigError, Problem, UserCodeError
 from nnray.evaluation.evaluate import evaluate
 from nnray.metrics import MetricSums
-from nnray.models.preprocess import preprocess
+from nnray.models.preprocess import preprocess, require_logits
+from nnray.privacy.example.batches import PoissonBatches
+from nnray.privacy.example.plan import Plan
+from nnray.privacy.example.probe import require_own
+from nnray.privacy.example.setup import fitted, plan_of, step_of
+from nnray.privacy.example.step import PrivateStep
 from nnray.registry import build
 from nnray.seeding import torch_seeded
 from nnray.tasks.task import Task
@@ -35,6 +41,7 @@ from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep
 
 AnyBatches = Batches | StreamBatches
+AnyTrainingBatches = AnyBatches | PoissonBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +58,37 @@ class Assembly:
         step_fn: One optimizer step.
         device: Where all of it is.
         ranks: The processes that train it together.
+        plan: What its privacy costs, where single examples are protected.
     """
 
     experiment: Experiment
     splits: DataSplits
     task: Task
     state: TrainState
-    train: AnyBatches
+    train: AnyTrainingBatches
     val: AnyBatches
-    step_fn: GradientStep
+    step_fn: GradientStep | PrivateStep
     device: torch.device
     ranks: Ranks = ALONE
+    plan: Plan | None = None
+
+    @property
+    def epochs(self) -> int:
+        """How many are trained: those asked for, or fewer where a privacy budget ends before."""
+        return self.experiment.training.epochs if self.plan is None else self.plan.epochs
 
     def evaluate(self, state: TrainState) -> MetricSums:
         """Measure a state on the validation split, or on this rank's part of it."""
         batches: Iterable[tuple[torch.Tensor, torch.Tensor]] = self.val.epoch(0)
         if state.is_sharded:
             batches = in_step(batches, self.ranks)
-        return evaluate(state.evaluated, batches, self.task, precision=self.step_fn.precision)
+        return evaluate(state.evaluated, batches, self.task, precision=self.experiment.training.precision)
+
+
+def privacy_of(experiment: Experiment) -> PrivacyConfig | None:
+    """The section on privacy; None where there is none."""
+    found: PrivacyConfig | None = getattr(experiment, "privacy", None)
+    return found
 
 
 def load_data(experiment: Experiment, *, reader: Reader = read_here) -> DataSplits:
@@ -115,25 +135,9 @@ def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
         if not isinstance(net, nn.Module):
             problem = f"returned {type(net).__name__}, a torch.nn.Module was expected"
             raise UserCodeError(experiment.model.name, problem)
-        model = preprocess(net, info)
-        _check_outputs(experiment.model.name, model, info)
+        model = preprocess(fitted(net, privacy_of(experiment)), info)
+        require_logits(experiment.model.name, model, info)
     return model
-
-
-def _check_outputs(name: str, model: nn.Module, info: DataInfo) -> None:
-    batch = torch.zeros(2, *info.input_shape)
-    training = model.training
-    with torch.no_grad():
-        try:
-            outputs = model.eval()(batch)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            problem = f"raised on a batch of shape {list(batch.shape)}: {error}"
-            raise UserCodeError(name, problem) from error
-    model.train(training)
-    shape = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-    if shape != [2, info.num_classes]:
-        problem = f"gave {shape} for 2 examples, logits of shape [2, {info.num_classes}] were expected"
-        raise UserCodeError(name, problem)
 
 
 def evaluation_batches(
@@ -164,14 +168,27 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
     assert splits.val is not None
     device = own_device(find_device(experiment.training.device), ranks)
     task = build_task(experiment, splits.info)
-    train = _training_batches(experiment, splits, device=device, ranks=ranks)
+    training, privacy = experiment.training, privacy_of(experiment)
+    plan = plan_of(
+        privacy,
+        num_examples=len(splits.train),
+        batch_size=training.batch_size,
+        epochs=training.epochs,
+    )
+    train = _training_batches(experiment, splits, device=device, ranks=ranks, plan=plan)
     model = build_model(experiment, splits.info).to(device)
-    state = _train_state(experiment, model, train.num_batches, device=device, ranks=ranks)
+    num_steps = (plan.epochs if plan else training.epochs) * train.num_batches
+    state = _train_state(
+        experiment, model, num_steps, steps_per_epoch=train.num_batches, device=device, ranks=ranks
+    )
     if ranks.size > 1 and not state.is_sharded:
         state.replica = replicate(state.model, ranks, device=device, input_shape=splits.info.input_shape)
     val = evaluation_batches(experiment, splits.val, device=device, ranks=ranks)
     step_fn = _step(experiment, device=device)
-    return Assembly(experiment, splits, task, state, train, val, step_fn, device, ranks)
+    if privacy is not None and plan is not None:
+        common: dict[str, Any] = {"task": task, "info": splits.info, "seed": experiment.seed}
+        step_fn = step_of(privacy, state.model, plan=plan, l1=training.l1, **common)
+    return Assembly(experiment, splits, task, state, train, val, step_fn, device, ranks, plan)
 
 
 def _parallel(experiment: Experiment) -> ParallelConfig:
@@ -189,16 +206,25 @@ def global_batch_size(experiment: Experiment, ranks: Ranks) -> int:
 
 
 def _training_batches(
-    experiment: Experiment, splits: DataSplits, *, device: torch.device, ranks: Ranks
-) -> AnyBatches:
+    experiment: Experiment, splits: DataSplits, *, device: torch.device, ranks: Ranks, plan: Plan | None
+) -> AnyTrainingBatches:
+    augment = [build("augmentation", component, splits.info) for component in experiment.data.augment]
+    common: dict[str, Any] = {
+        "batch_size": global_batch_size(experiment, ranks),
+        "seed": experiment.seed,
+        "augment": augment,
+        "device": device,
+        "channels_last": experiment.training.channels_last,
+    }
+    if plan is not None:
+        assert ranks.size == 1 and isinstance(splits.train, Examples), "refused in the experiment"
+        names = [component.name for component in experiment.data.augment]
+        require_own(list(zip(names, augment, strict=True)), splits.info)
+        return PoissonBatches(splits.train, **common)
     return _batches(
         splits.train,
-        batch_size=global_batch_size(experiment, ranks),
-        seed=experiment.seed,
+        **common,
         shuffle=True,
-        augment=[build("augmentation", component, splits.info) for component in experiment.data.augment],
-        device=device,
-        channels_last=experiment.training.channels_last,
         rank=ranks.rank,
         num_ranks=ranks.size,
     )
@@ -208,7 +234,7 @@ def _batches(split: Split, **options: Any) -> AnyBatches:
     return StreamBatches(split, **options) if isinstance(split, Streamed) else Batches(split, **options)
 
 
-def _step(experiment: Experiment, *, device: torch.device) -> GradientStep:
+def _step(experiment: Experiment, *, device: torch.device) -> GradientStep | PrivateStep:
     training = experiment.training
     return GradientStep(
         accumulate=training.accumulate,
@@ -220,7 +246,13 @@ def _step(experiment: Experiment, *, device: torch.device) -> GradientStep:
 
 
 def _train_state(
-    experiment: Experiment, model: nn.Module, steps_per_epoch: int, *, device: torch.device, ranks: Ranks
+    experiment: Experiment,
+    model: nn.Module,
+    num_steps: int,
+    *,
+    steps_per_epoch: int,
+    device: torch.device,
+    ranks: Ranks,
 ) -> TrainState:
     training = experiment.training
     if training.channels_last:
@@ -229,7 +261,6 @@ def _train_state(
     optimizer = _optimizer(experiment, model)
     for group in optimizer.param_groups:
         group["lr"] *= _lr_factor(experiment, ranks)
-    num_steps = training.epochs * steps_per_epoch
     schedule = build(
         "schedule", experiment.schedule, optimizer, num_steps=num_steps, steps_per_epoch=steps_per_epoch
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnray.data.splits import DataInfo
+from nnray.errors import UserCodeError
 
 
 class Preprocessed(nn.Module):
@@ -46,6 +47,32 @@ def preprocess(net: nn.Module, info: DataInfo) -> Preprocessed:
     mean = _by_channel(info.mean or [0.0] * info.input_shape[0], info)
     std = _by_channel(info.std or [1.0] * info.input_shape[0], info)
     return Preprocessed(net, mean, std, missing=info.missing)
+
+
+def require_logits(name: str, model: nn.Module, info: DataInfo) -> None:
+    """Check that a model gives a logit for each class.
+
+    Args:
+        name: Of the function that made it.
+        model: Takes plain inputs.
+        info: Of the data.
+
+    Raises:
+        UserCodeError: It raises, or gives another shape.
+    """
+    batch = torch.zeros(2, *info.input_shape)
+    training = model.training
+    with torch.no_grad():
+        try:
+            outputs = model.eval()(batch)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            problem = f"raised on a batch of shape {list(batch.shape)}: {error}"
+            raise UserCodeError(name, problem) from error
+    model.train(training)
+    shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if shape != [2, info.num_classes]:
+        problem = f"gave {shape} for 2 examples, logits of shape [2, {info.num_classes}] were expected"
+        raise UserCodeError(name, problem)
 
 
 def _by_channel(values: Sequence[float], info: DataInfo) -> Tensor:

@@ -16,6 +16,7 @@ from nnray.config import Experiment, flatten
 from nnray.data.splits import DataSplits
 from nnray.runners.display import Display
 from nnray.runners.folder import RunFolder
+from nnray.runners.private import declare, spent
 from nnray.runners.recording import (
     PATIENCE_S,
     input_example,
@@ -54,6 +55,7 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
             prepare_process(experiment)
             built = assemble(experiment, load_data(experiment, reader=reader))
         with recorded(experiment, folder, tracker=tracker) as run:
+            declare(built, tracker, display, run=run)
             stages = Stages(
                 experiment=experiment,
                 splits=built.splits,
@@ -140,7 +142,7 @@ class Stages:
         model, epoch = chosen_model(self.experiment, self.storage, splits=splits)
         tested, rows = test_once(self.experiment, model, splits=splits, folder=self.folder)
         self.tracker.log_metrics(self.run, rows)
-        metrics = dict(records[epoch - 1].report.metrics) | tested
+        metrics = dict(records[epoch - 1].report.metrics) | spent(records) | tested
         sha256 = weights_sha256(model)
         uri = log_model(
             self.tracker,

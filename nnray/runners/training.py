@@ -8,7 +8,7 @@ is reported with the line that stands, time of emission included: never twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,18 +167,21 @@ def train_epochs(
 
 
 def _fit(built: Assembly, on_progress: OnProgress | None) -> Iterator[EpochReport]:
-    training = built.experiment.training
-    return fit(
+    training, plan = built.experiment.training, built.plan
+    reports = fit(
         built.state,
         built.train,
-        epochs=training.epochs,
+        epochs=built.epochs,
         task=built.task,
         evaluate=built.evaluate,
         seed=built.experiment.seed,
         step_fn=built.step_fn,
         patience=training.early_stopping.patience if training.early_stopping else None,
-        on_progress=on_progress,
+        on_progress=None if plan and plan.withholds else on_progress,
     )
+    for report in reports:
+        told = report.metrics if plan is None else plan.told(report.metrics, steps=report.step)
+        yield replace(report, metrics=told)
 
 
 def _is_kept(experiment: Experiment, report: EpochReport) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nnray.errors import ConfigError, Problem
@@ -19,16 +20,30 @@ class Plan:
         rate: The chance that a step draws an example.
         epochs: That are trained: fewer than were asked for, where the budget ends before.
         asked: Epochs that were asked for.
+        expected: Examples that a step is expected to draw.
         delta: Of the guarantee.
         accountant: How epsilon is computed.
+        withholds: Whether nothing is told that was measured on the training examples.
     """
 
     noise_multiplier: float
     rate: float
     epochs: int
     asked: int
+    expected: float
     delta: float
     accountant: Accountant
+    withholds: bool = False
+
+    def told(self, metrics: Mapping[str, float], *, steps: int) -> dict[str, float]:
+        """An epoch's metrics with what has been spent, and without what is withheld.
+
+        Args:
+            metrics: Of the epoch.
+            steps: Taken since the beginning.
+        """
+        kept = {k: v for k, v in metrics.items() if not (self.withholds and k.startswith("train_"))}
+        return kept | {"epsilon": self.epsilon(steps)}
 
     def phase(self, steps: int) -> Phase:
         """So many steps, for the accountant."""
@@ -63,6 +78,7 @@ def make_plan(
     accountant: Accountant = "pld",
     epsilon: float | None = None,
     noise_multiplier: float | None = None,
+    withholds: bool = False,
 ) -> Plan:
     """Work out what is not given: the noise from epsilon, or from both how many epochs they last for.
 
@@ -75,6 +91,7 @@ def make_plan(
         epsilon: Not to be exceeded; None for no limit.
         noise_multiplier: Standard deviation of the noise over the clip norm; None for the least that keeps
             to ``epsilon``.
+        withholds: Whether nothing is told that was measured on the training examples.
 
     Raises:
         ConfigError: The budget doesn't last for one epoch, or a value is out of its range.
@@ -91,7 +108,7 @@ def make_plan(
             epsilon, noise_multiplier=noise_multiplier, rate=rate, delta=delta, accountant=accountant
         )
         lasts = min(epochs, most // steps)
-    plan = Plan(noise_multiplier, rate, lasts, epochs, delta, accountant)
+    plan = Plan(noise_multiplier, rate, lasts, epochs, rate * num_examples, delta, accountant, withholds)
     if not lasts:
         one = plan.epsilon(steps)
         message = (

@@ -7,7 +7,7 @@ known (`nnray.privacy.example.modules`); this tells for a user's own code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +57,13 @@ def require_separate(model: nn.Module, task: Task, info: DataInfo) -> None:
 
 def _require_mean(task: Task, info: DataInfo) -> None:
     rng = torch_rng(0, "privacy", "outputs")
-    outputs, targets = torch.randn(_EXAMPLES, info.num_classes, generator=rng), _targets(info)
+    count = max(_EXAMPLES, info.num_classes)  # each class may have a weight of its own
+    outputs, targets = torch.randn(count, info.num_classes, generator=rng), torch.arange(count)
+    targets = targets % info.num_classes
     together = task.loss(outputs, targets)
-    rows = [slice(place, place + 1) for place in range(_EXAMPLES)]
+    rows = [slice(place, place + 1) for place in range(count)]
     alone = torch.stack([task.loss(outputs[row], targets[row]) for row in rows])
-    if not _near(together, alone.mean()):
+    if not _near(together, alone.mean(), tolerance=1e-5):
         message = (
             "its loss is not the mean of the losses of single examples, which privacy.unit: example needs: "
             "leave task.class_weights out, or whatever else weighs examples against each other"
@@ -119,20 +121,20 @@ def _apart(found: Mapping[str, Tensor], expected: list[Tensor], reason: str) -> 
     return [f"{name}: {reason}" for (name, one), other in pairs if not _near(one, other)]
 
 
-def _near(first: Tensor, second: Tensor) -> bool:
+def _near(first: Tensor, second: Tensor, *, tolerance: float = _TOLERANCE) -> bool:
     scale = max(float(first.abs().max()), float(second.abs().max()), 1e-6)
-    return bool((first - second).abs().max() <= _TOLERANCE * scale)
+    return bool((first - second).abs().max() <= tolerance * scale)
 
 
 def _targets(info: DataInfo) -> Tensor:
     return torch.arange(_EXAMPLES) % info.num_classes
 
 
-def require_own(augment: Mapping[str, Augmentation], info: DataInfo) -> None:
+def require_own(augment: Sequence[tuple[str, Augmentation]], info: DataInfo) -> None:
     """Check that augmentations change every example by itself.
 
     Args:
-        augment: By name.
+        augment: Their names and themselves.
         info: Of the data.
 
     Raises:
@@ -143,7 +145,7 @@ def require_own(augment: Mapping[str, Augmentation], info: DataInfo) -> None:
             "data.augment",
             f"{name} mixes examples, and with privacy.unit: example each is protected alone: leave it out",
         )
-        for name, apply in augment.items()
+        for name, apply in augment
         if _mixes(apply, info)
     ]
     if found:

@@ -146,9 +146,10 @@ def test_what_a_users_own_module_mixes_is_found(model: nn.Module, words: str) ->
         require_separate(model.train(), task(), INFO)
 
 
-def test_a_loss_that_weighs_examples_against_each_other_is_refused() -> None:
+@pytest.mark.parametrize("weights", [[1.0, 2.0, 5.0], [1.0, 1.0, 1.1]])
+def test_a_loss_that_weighs_examples_against_each_other_is_refused(weights: list[float]) -> None:
     with pytest.raises(ConfigError, match="class_weights"):
-        require_separate(make("mlp"), classification(INFO, class_weights=[1.0, 2.0, 5.0]), INFO)
+        require_separate(make("mlp"), classification(INFO, class_weights=weights), INFO)
 
 
 def test_augmentations_that_mix_examples_are_named() -> None:
@@ -159,9 +160,9 @@ def test_augmentations_that_mix_examples_are_named() -> None:
         "crop": crop(INFO),
     }
     with pytest.raises(ConfigError) as caught:
-        require_own(augment, INFO)
+        require_own(list(augment.items()), INFO)
     assert [problem.message.split()[0] for problem in caught.value.problems] == ["mixup", "cutmix"]
-    require_own({"flip": flip(INFO), "crop": crop(INFO)}, INFO)
+    require_own([("flip", flip(INFO)), ("crop", crop(INFO))], INFO)
 
 
 def test_other_families_of_networks_fit_once_replaced() -> None:
