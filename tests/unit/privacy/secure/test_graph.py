@@ -106,6 +106,12 @@ def test_the_ring_is_drawn_by_seed_round_and_attempt() -> None:
     assert all(other.clients == base.clients for other in changed)
 
 
+def test_sessions_with_the_same_ring_differ() -> None:
+    """Two clients have two rings: what a session is must not hang on the draw."""
+    found = {session(2, round=number, attempt=attempt).digest for number in (1, 2) for attempt in range(5)}
+    assert len(found) == 10
+
+
 def test_a_session_travels() -> None:
     base = session(40)
     digest, near = base.digest, base.neighbours(3)
