@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from nnray.config import Experiment, ParallelConfig
+from nnray.config import Experiment, ParallelConfig, flatten
 from nnray.config.privacy import PrivacyConfig
 from nnray.data.batches import Batches
 from nnray.data.prepare import prepare
@@ -29,7 +30,7 @@ from nnray.privacy.example.probe import require_own
 from nnray.privacy.example.setup import fitted, plan_of, step_of
 from nnray.privacy.example.step import PrivateStep
 from nnray.registry import build
-from nnray.seeding import torch_seeded
+from nnray.seeding import derive, torch_seeded
 from nnray.tasks.task import Task
 from nnray.training.batch_norm import synced
 from nnray.training.device import find_device
@@ -39,6 +40,12 @@ from nnray.training.replicas import own_device, replicate
 from nnray.training.startup import spare_compiler_import, unwrap_step
 from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep
+
+_LEAVE_WEIGHTS = {
+    *("data.root", "privacy.metrics", "privacy.physical_batch_size"),
+    *(f"training.{name}" for name in ("checkpoint_every", "device", "eval_batch_size", "threads")),
+}
+"""Settings that the weights don't depend on, but for rounding."""
 
 AnyBatches = Batches | StreamBatches
 AnyTrainingBatches = AnyBatches | PoissonBatches
@@ -87,8 +94,25 @@ class Assembly:
 
 def privacy_of(experiment: Experiment) -> PrivacyConfig | None:
     """The section on privacy; None where there is none."""
-    found: PrivacyConfig | None = getattr(experiment, "privacy", None)
-    return found
+    return getattr(experiment, "privacy", None)
+
+
+def private_seed(experiment: Experiment, info: DataInfo) -> int:
+    """The seed of privacy's draws: another one for every training that could come to other weights.
+
+    Two trainings with the same noise give it away: what differs between them is free of it. So the draws
+    depend on all that the weights depend on, the examples among them.
+    """
+    privacy = privacy_of(experiment)
+    assert privacy is not None
+    everything = {**flatten(experiment), **{f"privacy.{k}": v for k, v in privacy.model_dump().items()}}
+    sections = ("data.", "model.", "optimizer.", "privacy.", "schedule.", "task.", "training.")
+    values = {
+        path: value
+        for path, value in everything.items()
+        if path.startswith(sections) and path not in _LEAVE_WEIGHTS
+    }
+    return derive(experiment.seed, "privacy", json.dumps(values, sort_keys=True, default=str), info.digest)
 
 
 def load_data(experiment: Experiment, *, reader: Reader = read_here) -> DataSplits:
@@ -169,12 +193,7 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
     device = own_device(find_device(experiment.training.device), ranks)
     task = build_task(experiment, splits.info)
     training, privacy = experiment.training, privacy_of(experiment)
-    plan = plan_of(
-        privacy,
-        num_examples=len(splits.train),
-        batch_size=training.batch_size,
-        epochs=training.epochs,
-    )
+    plan = plan_for(experiment, len(splits.train))
     train = _training_batches(experiment, splits, device=device, ranks=ranks, plan=plan)
     model = build_model(experiment, splits.info).to(device)
     num_steps = (plan.epochs if plan else training.epochs) * train.num_batches
@@ -186,9 +205,23 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
     val = evaluation_batches(experiment, splits.val, device=device, ranks=ranks)
     step_fn = _step(experiment, device=device)
     if privacy is not None and plan is not None:
-        common: dict[str, Any] = {"task": task, "info": splits.info, "seed": experiment.seed}
-        step_fn = step_of(privacy, state.model, plan=plan, l1=training.l1, **common)
+        common: dict[str, Any] = {"plan": plan, "task": task, "info": splits.info, "l1": training.l1}
+        step_fn = step_of(privacy, state.model, seed=private_seed(experiment, splits.info), **common)
     return Assembly(experiment, splits, task, state, train, val, step_fn, device, ranks, plan)
+
+
+def plan_for(experiment: Experiment, num_examples: int) -> Plan | None:
+    """What the privacy of single examples costs; None where it isn't asked for.
+
+    Args:
+        experiment: The experiment.
+        num_examples: Of its training split.
+
+    Raises:
+        ConfigError: The budget doesn't last for one epoch.
+    """
+    training, privacy = experiment.training, privacy_of(experiment)
+    return plan_of(privacy, num_examples=num_examples, batch_size=training.batch_size, epochs=training.epochs)
 
 
 def _parallel(experiment: Experiment) -> ParallelConfig:
@@ -217,6 +250,7 @@ def _training_batches(
         "channels_last": experiment.training.channels_last,
     }
     if plan is not None:
+        common["seed"] = private_seed(experiment, splits.info)
         assert ranks.size == 1 and isinstance(splits.train, Examples), "refused in the experiment"
         names = [component.name for component in experiment.data.augment]
         require_own(list(zip(names, augment, strict=True)), splits.info)

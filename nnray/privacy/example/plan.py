@@ -45,6 +45,10 @@ class Plan:
         kept = {k: v for k, v in metrics.items() if not (self.withholds and k.startswith("train_"))}
         return kept | {"epsilon": self.epsilon(steps)}
 
+    def steps_of(self, epochs: int) -> int:
+        """Steps of so many epochs."""
+        return epochs * steps_of_pass(self.rate)
+
     def phase(self, steps: int) -> Phase:
         """So many steps, for the accountant."""
         return Phase(self.noise_multiplier, self.rate, steps)
@@ -55,7 +59,7 @@ class Plan:
 
     def describe(self) -> str:
         """In a line, what is guaranteed, and whether the budget cuts training short."""
-        spent = self.epsilon(self.epochs * steps_of_pass(self.rate))
+        spent = self.epsilon(self.steps_of(self.epochs))
         cut = f"; the budget ends training after {self.epochs} of {self.asked} epochs" if self.is_cut else ""
         return (
             f"epsilon {spent:.4g} at delta {self.delta:g} for one training example, added or removed, after "

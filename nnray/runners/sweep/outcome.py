@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from nnray.runners.sweep.goal import Goal
 from nnray.runners.sweep.ledger import Ledger, Trial
 from nnray.runners.sweep.page import write_page
 from nnray.runners.sweep.plots import Picture, write_plots
+from nnray.runners.sweep.privacy import told, total_epsilon
 from nnray.runners.sweep.result import SweepResult
 from nnray.runners.sweep.study import Study
 from nnray.runners.sweep.summary import Summary, summarize
 from nnray.runners.training import prepare_process
-from nnray.tracking import Tracker
+from nnray.tracking import MetricRow, Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Outcome:
         ledger: The trials, all ended.
         study: The trials as Optuna has them.
         example: Inputs as a model takes them.
+        num_examples: Of the training split.
         notes: Where a person is told what the store has not taken.
     """
 
@@ -49,6 +51,7 @@ class Outcome:
     ledger: Ledger
     study: Study
     example: NDArray[np.float32]
+    num_examples: int
     notes: Notes
 
     def look_back(self) -> Summary:
@@ -61,7 +64,16 @@ class Outcome:
         self._write_best(with_overrides(self.experiment, best.params))
         summary = summarize(self.experiment, self.ledger, study=self.study, best=best)
         self._draw(summary)
-        return summary
+        return self._with_privacy(summary)
+
+    def _with_privacy(self, summary: Summary) -> Summary:
+        trials = list(self.ledger.trials.values())
+        total = total_epsilon(self.experiment, trials, num_examples=self.num_examples)
+        if total is None:
+            return summary
+        said = told(self.experiment, total, num_trials=len(trials))
+        self.tracker.set_tags(self.run, {"nnray.privacy": said})
+        return replace(summary, privacy=said, epsilon=total)
 
     def result(self, summary: Summary, *, seconds: float) -> SweepResult:
         """Test and register the champion.
@@ -77,7 +89,7 @@ class Outcome:
             run_id=self.tracker.run_id(self.run, PATIENCE_S) or "",
             verb="sweep",
             seconds=round(seconds, 3),
-            metrics=champion.metrics,
+            metrics=champion.metrics if summary.epsilon is None else self._spent(champion, summary.epsilon),
             model_uri=champion.uri,
             model_sha256=champion.sha256,
             tracking_uri=self.tracker.uri,
@@ -92,6 +104,12 @@ class Outcome:
             front=self._front(),
             folder=self.folder.path,
         )
+
+    def _spent(self, champion: Champion, total: float) -> dict[str, float]:
+        """The champion's metrics, with what all trials have spent for it."""
+        ended_ms = max(trial.ended_ms for trial in self.ledger.trials.values())  # the same if done again
+        self.tracker.log_metrics(self.run, [MetricRow("epsilon_total", total, 0, ended_ms)])
+        return dict(champion.metrics) | {"epsilon_total": total}
 
     def _front(self) -> list[dict[str, Any]]:
         metric = self._config.metric

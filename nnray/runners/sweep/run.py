@@ -273,6 +273,7 @@ class Sweep:
             ledger=tools.conductor.ledger,
             study=tools.study,
             example=self._example,
+            num_examples=len(self._splits.train),
             notes=tools.display,
         )
         try:

@@ -34,6 +34,8 @@ class Summary:
         copies: How often a trial of a population took another one's weights.
         ancestors: Where the best trial's weights come from, the nearest first.
         period: What trials are trained in: ``epoch`` or ``round``.
+        privacy: What all trials have spent of a privacy budget, in words; empty without one.
+        epsilon: The same as a number.
     """
 
     metric: str
@@ -49,6 +51,8 @@ class Summary:
     copies: int = 0
     ancestors: tuple[Ancestor, ...] = ()
     period: str = "epoch"
+    privacy: str = ""
+    epsilon: float | None = None
 
     def lines(self) -> Iterator[str]:
         """In words, for a terminal."""
@@ -77,6 +81,8 @@ class Summary:
             yield f"            its weights come from {line}"
 
     def _ends(self) -> Iterator[str]:
+        if self.privacy:
+            yield f"privacy     {self.privacy}"
         if self.copies:
             yield f"population  {self.copies} times a trial took the weights of a better one"
         if self.saved.epochs:
