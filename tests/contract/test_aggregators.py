@@ -108,6 +108,18 @@ def test_what_all_updates_share_costs_no_digits(case: str, offset: float, seed: 
     check_against_oracle(case, x, torch.ones(count), within=1e-12)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if "krum" in case or "bulyan" in case])
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_are_told_apart_where_float64_holds_their_norms_no_longer(case: str, seed: int) -> None:
+    count, size, rng = CASES[case][3] + 2, 2000, torch_rng(seed, "near")
+    # A sum of squares near 2^57 is a multiple of 32; the squared distances here are below 100.
+    base = 2.0**23 + torch.randint(0, 2**22, (size,), generator=rng)
+    x = base.repeat(count, 1)
+    for row in x:
+        row[torch.randint(0, size, (5,), generator=rng)] += torch.randint(1, 4, (5,), generator=rng)
+    check_against_oracle(case, x, torch.ones(count), within=1e-12)
+
+
 def test_in_float32_by_inner_products_krum_would_choose_wrongly() -> None:
     """What the test above is there for."""
     wrong = 0
