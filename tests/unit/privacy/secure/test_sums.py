@@ -109,6 +109,18 @@ def test_a_site_may_send_a_sum_of_several_clients() -> None:
     assert equal(found, sum(plain, Sums()))
 
 
+def test_clients_may_name_what_they_send_in_any_order() -> None:
+    plain = sums_of(3)
+    turned = [
+        Sums(dict(reversed(s.vectors.items())), dict(reversed(s.numbers.items())), s.count) for s in plain[1:]
+    ]
+    assert equal(sorted_by_name(secure([*turned, plain[0]])), sorted_by_name(sum(plain, Sums())))
+
+
+def sorted_by_name(sums: Sums) -> Sums:
+    return Sums(dict(sorted(sums.vectors.items())), dict(sorted(sums.numbers.items())), sums.count)
+
+
 def test_means_and_verdict_are_those_of_the_plain_sum() -> None:
     plain = sums_of(4)
     whole, found = sum(plain, Sums()), secure(plain)
