@@ -146,10 +146,11 @@ class Private(Around):
         numbers: dict[str, Weighted[float]] = {}
         if self._adapts:
             bit = 0.5 if is_below(vector.value, norm) else -0.5
-            noise = float(self._part(1, "bit", update)) * self._on_bits
-            numbers[BELOW] = Weighted(bit + noise)
+            numbers[BELOW] = Weighted(bit + self._on_bits * float(self._part(1, "bit", update)))
         value, own = self._counted(value, update, own_part(client, PREFIX))
-        value = value + self._part(len(value), "part", update).to(value.device) * (self._on_updates * norm)
+        if self.noise.at == "clients":
+            part = self._part(len(value), "part", update).to(value.device)
+            value = value.double().add_(part, alpha=self._on_updates * norm)
         return replace(
             sent,
             vectors={name: Weighted(value.to(vector.value.dtype))},
@@ -161,10 +162,11 @@ class Private(Around):
         """The noisy sum over the expected number of clients, to the strategy inside."""
         norm, inner = self._norm(server), other_part(server, PREFIX)
         name = next(iter(means.vectors)) if means.vectors else _names(self.inner, params, inner)[0]
-        total = means.vectors.get(name, torch.zeros_like(params, dtype=torch.float64)) * means.num_clients
-        noise = self._server_noise(len(params), means) * (self._on_updates * norm)
+        noisy = self._server_noise(len(params), means).mul_(self._on_updates * norm).to(params.device)
+        if means.vectors:
+            noisy.add_(means.vectors[name], alpha=means.num_clients)
         private = Means(
-            {name: (total + noise.to(total.device)) / self.noise.cohort},
+            {name: noisy.div_(self.noise.cohort)},
             {},
             num_clients=max(1, round(self.noise.cohort)),
             population=means.population,
@@ -208,7 +210,7 @@ class Private(Around):
             drawn = tree_noise(size, round=means.round, trees=self.noise.trees, seed=self.seed)
         else:
             drawn = normal(size, "round", means.round, seed=self.seed)
-        return without_gaps(drawn, self.slots) * self._left_over(means)
+        return without_gaps(drawn, self.slots).mul_(self._left_over(means))
 
     def _left_over(self, means: Means) -> float:
         """The share of the noise, as a standard deviation, that is left for the server to add."""

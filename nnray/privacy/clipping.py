@@ -16,6 +16,9 @@ from nnray.federated.weights import Slot
 _ROUNDED = 1.0 - 1e-6
 """Leaves room for what rounding to float32, and to the fixed point of sums, may add to a norm."""
 
+_TINY = 1e-30
+"""Factors below it would lose digits in float32."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clipping:
@@ -35,19 +38,21 @@ class Clipping:
 
 
 def clipped(vector: Tensor, norm: float) -> Tensor:
-    """The vector, scaled down to a norm where it is longer, in float64; zero stays zero.
+    """The vector, scaled down to a norm where it is longer; zero stays zero.
 
     Shape:
         vector: ``[P]`` of any floating-point type.
     """
-    exact = vector.double()
-    length = float(torch.linalg.vector_norm(exact))
-    return exact if length <= norm * _ROUNDED else exact * (norm / length * _ROUNDED)
+    length = float(torch.linalg.vector_norm(vector, dtype=torch.float64))
+    if length <= norm * _ROUNDED:
+        return vector
+    scale = norm / length * _ROUNDED
+    return vector * scale if scale > _TINY else (vector.double() * scale).to(vector.dtype)
 
 
 def clipped_by_layer(vector: Tensor, norm: float, *, slots: Sequence[Slot]) -> Tensor:
     """Each layer scaled down to ``norm / sqrt(layers)`` where longer: together they keep to the norm."""
-    made = torch.zeros(vector.shape, dtype=torch.float64, device=vector.device)
+    made = torch.zeros_like(vector)
     for slot in slots:
         slot.of(made).copy_(clipped(slot.of(vector), norm / math.sqrt(len(slots))))
     return made
@@ -55,7 +60,7 @@ def clipped_by_layer(vector: Tensor, norm: float, *, slots: Sequence[Slot]) -> T
 
 def is_below(vector: Tensor, norm: float) -> bool:
     """Whether clipping leaves a vector as it is."""
-    return float(torch.linalg.vector_norm(vector.double())) <= norm
+    return float(torch.linalg.vector_norm(vector, dtype=torch.float64)) <= norm
 
 
 def bit_noise(noise_multiplier: float, cohort: float) -> float:

@@ -29,13 +29,14 @@ def vector(scale: float, *, size: int = 48) -> torch.Tensor:
     return (scale * normal(size, "vector", seed=1)).float()
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1.0, 1e6, 1e30])
-@pytest.mark.parametrize("norm", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1.0, 1e6, 1e36])
+@pytest.mark.parametrize("norm", [1e-6, 1.0, 1e3])
 def test_no_vector_is_longer_than_the_norm_after_it(scale: float, norm: float) -> None:
     whole = vector(scale)
     made = clipped(whole, norm)
-    assert made.dtype == torch.float64
-    assert float(made.float().double().norm()) <= norm
+    assert made.dtype == torch.float32
+    made = made.double()
+    assert float(made.norm()) <= norm
     direction = float(torch.nn.functional.cosine_similarity(made, whole.double(), dim=0, eps=1e-300))
     assert direction == pytest.approx(1.0)
     long = float(whole.double().norm())
@@ -44,15 +45,15 @@ def test_no_vector_is_longer_than_the_norm_after_it(scale: float, norm: float) -
 
 def test_what_is_short_stays_as_it_is() -> None:
     short = vector(1e-3)
-    assert torch.equal(clipped(short, 1.0), short.double())
+    assert torch.equal(clipped(short, 1.0), short)
     assert is_below(short, 1.0)
     assert not is_below(1e4 * short, 1.0)
 
 
 def test_zero_stays_zero() -> None:
-    assert torch.equal(clipped(torch.zeros(5), 1.0), torch.zeros(5, dtype=torch.float64))
+    assert torch.equal(clipped(torch.zeros(5), 1.0), torch.zeros(5))
     zeros = clipped_by_layer(torch.zeros(48), 1.0, slots=SLOTS)
-    assert torch.equal(zeros, torch.zeros(48, dtype=torch.float64))
+    assert torch.equal(zeros, torch.zeros(48))
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
@@ -75,7 +76,7 @@ def test_a_layer_that_is_short_keeps_its_length_beside_a_long_one() -> None:
     mixed = vector(1e-3)
     SLOTS[0].of(mixed).mul_(1e6)
     made = clipped_by_layer(mixed, 1.0, slots=SLOTS)
-    assert torch.equal(SLOTS[1].of(made), SLOTS[1].of(mixed).double())
+    assert torch.equal(SLOTS[1].of(made), SLOTS[1].of(mixed))
     assert float(SLOTS[0].of(made).norm()) == pytest.approx(1 / math.sqrt(3), rel=1e-5)
 
 
