@@ -61,8 +61,8 @@ class Workload:
         model: As in an experiment.
         rounds: That are timed.
         claims: What is wanted.
-        by_pixel: Whether nnray lays images out by pixel, as the file of such a run would say; a loop that does
-            the same is measured, too.
+        by_pixel: Whether nnray lays images out by pixel, as the file of such a run would say; then a loop
+            that does the same is measured, too.
     """
 
     data: str
@@ -159,7 +159,8 @@ def loop(work: Workload, *, seed: int, by_pixel: bool = False) -> list[float]:
     net = model.get_submodule("net")
     inputs = (as_float(splits.train.inputs) - model.get_buffer("mean")) / model.get_buffer("std")
     if by_pixel:
-        net, inputs = (part.to(memory_format=torch.channels_last) for part in (net, inputs))
+        net = net.to(memory_format=torch.channels_last)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     clients = torch.randperm(len(inputs)).tensor_split(work.clients)
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     seconds = []

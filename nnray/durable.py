@@ -52,10 +52,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
-def append_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one JSON line and have it on the disk before returning.
+def append_json(path: Path, value: Mapping[str, Any], *, synced: bool = True) -> None:
+    """Append one JSON line; no kill of the process loses it when this returns.
 
     A torn line that an earlier process left at the end is closed off first.
+
+    Args:
+        path: Of the file.
+        value: The line.
+        synced: Whether it is on the disk, too, so that a power cut doesn't lose it.
     """
     line = json.dumps(value) + "\n"
     with path.open("ab+") as file:
@@ -65,7 +70,8 @@ def append_json(path: Path, value: Mapping[str, Any]) -> None:
                 line = "\n" + line
         file.write(line.encode())
         file.flush()
-        os.fsync(file.fileno())
+        if synced:
+            os.fsync(file.fileno())
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -170,13 +170,19 @@ def to_sums(message: Message, bits: Bits, *, room: int) -> Sums:
 
 
 def to_block_sums(
-    messages: Sequence[Message], totals: Mapping[str, Tensor], *, bits: Bits, room: int
+    messages: Sequence[Message],
+    totals: Mapping[str, Tensor],
+    *,
+    weights: Mapping[str, Sequence[float]],
+    bits: Bits,
+    room: int,
 ) -> Sums:
     """The messages of several clients in fixed point, their vectors added up before they came here.
 
     Args:
-        messages: Of the clients; what counts is weights and numbers.
+        messages: Of the clients; what counts is their numbers.
         totals: The weighted sum of each vector over the clients.
+        weights: What each client's vector of a name weighs in it.
         bits: After the point.
         room: As for ``to_sums``.
 
@@ -185,14 +191,14 @@ def to_block_sums(
     """
     vectors = {}
     for name, total in totals.items():
-        weight = sum(_exact(message.vectors[name].weight) for message in messages)
+        weight = sum(map(_exact, weights[name]))
         vectors[name] = replace(_fixed(total, 1.0, bits=_bits_of(name, bits), room=room), weight=weight)
     numbers = {}
     for name in messages[0].numbers:
         sent = [message.numbers[name] for message in messages]
-        weights = [_exact(number.weight) for number in sent]
-        values = [_exact(number.value) * weight for number, weight in zip(sent, weights, strict=True)]
-        numbers[name] = NumberSum(sum(values), sum(weights))
+        exact = [_exact(number.weight) for number in sent]
+        values = [_exact(number.value) * weight for number, weight in zip(sent, exact, strict=True)]
+        numbers[name] = NumberSum(sum(values), sum(exact))
     return Sums(vectors, numbers, len(messages))
 
 

@@ -7,16 +7,21 @@ trained at all, client by client: what comes of it depends on its clients alone,
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nnray.errors import DivergedError
-from nnray.federated.client import ClientTrainer, LocalTraining, Population
+from nnray.federated.client import ClientTrainer, Population
 from nnray.federated.exact import to_block_sums, to_sums
+from nnray.federated.local import LocalTraining
+from nnray.federated.orders import order_key
 from nnray.federated.outcome import (
     BUFFERS,
     ClientReport,
@@ -28,9 +33,11 @@ from nnray.federated.outcome import (
     with_buffers,
 )
 from nnray.federated.stacked import StackedTrainer
-from nnray.federated.stacked_block import Block, cut_blocks, usual_block_size
+from nnray.federated.stacked_block import Block, cut_blocks, make_block, usual_block_size
 from nnray.federated.stacked_updates import StackedUpdates
 from nnray.federated.strategy import ClientUpdate, Message, Strategy, Vectors, traits
+
+_NO_ORDER: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 
 class BlockTrainer:
@@ -58,6 +65,7 @@ class BlockTrainer:
         self._trainer, self._stacked, self._strategy = trainer, stacked, strategy
         self._population, self._local, self._set_lr = population, local, set_lr
         self._any_delta = torch.zeros_like(trainer.flat.params)
+        self._sizes = functools.cache(local.sizes)
 
     def run(self, start: RoundStart, clients: Sequence[int], *, states: Mapping[int, Vectors]) -> Outcome:
         """Train one block, and add up what its clients send.
@@ -101,15 +109,21 @@ class BlockTrainer:
     def _train(self, start: RoundStart, clients: list[int], states: Mapping[int, Vectors]) -> StackedUpdates:
         self._trainer.flat.load(start.weights)
         self._set_lr(start.lr)
-        orders = []
-        for client in clients:
-            own = torch.from_numpy(self._population.of(client))
-            passes = self._local.passes(len(own), path=("client", start.round, client))
-            orders += [own[order] for order, _ in passes]
-        order = torch.cat(orders).view(len(clients), -1)
-        block = Block(tuple(clients), order, self._local.sizes(len(self._population.of(clients[0]))))
         pulls = [self._strategy.pull(start.server, states.get(client, {})) for client in clients]
-        return self._stacked.train(block, pulls)
+        return self._stacked.train(self._block(start.round, clients), pulls)
+
+    def _block(self, number: int, clients: list[int]) -> Block:
+        """The clients of a round with the examples that each will see, in its order."""
+        own = [self._population.of(client) for client in clients]
+        keys = np.array([order_key(self._local.seed, "client", number, client) for client in clients])
+        counts = np.array([len(part) for part in own])
+        orders: list[NDArray[np.int64]] = [_NO_ORDER] * len(clients)
+        for count in np.unique(counts).tolist():
+            places = np.flatnonzero(counts == count)
+            seen = self._local.orders(keys[places], count)
+            for place, order in zip(places.tolist(), seen, strict=True):
+                orders[place] = own[place][order]
+        return make_block(clients, orders, sizes=[self._sizes(len(part)) for part in own])
 
     def _reports(
         self, clients: list[int], updates: StackedUpdates, *, seconds: float
@@ -157,21 +171,20 @@ class BlockTrainer:
         updates: StackedUpdates,
     ) -> Outcome:
         """All that the block sends, summed before it is rounded."""
-        sent = []
-        for report, message in zip(reports, messages, strict=True):
+        for message in messages:
             require_sound(message, shape=self._any_delta.shape)
-            sent.append(self._complete(start, message, report))
-        totals = {}
-        for name in messages[0].vectors:
-            weights = torch.tensor([message.vectors[name].weight for message in messages])
-            totals[name] = updates.weighted_sum(weights)
-        if len(start.weights.floats):
-            totals[BUFFERS] = torch.zeros_like(start.weights.floats)  # training has not changed them
+        weights = {name: [m.vectors[name].weight for m in messages] for name in messages[0].vectors}
+        totals = {name: updates.weighted_sum(torch.tensor(of_each)) for name, of_each in weights.items()}
+        buffers = start.weights.floats
+        if len(buffers):
+            totals[BUFFERS] = torch.zeros_like(buffers)  # training has not changed them
+            weights[BUFFERS] = [float(report.num_examples) for report in reports]
         return Outcome(
-            to_block_sums(sent, totals, bits=start.bits, room=start.room),
+            to_block_sums(messages, totals, weights=weights, bits=start.bits, room=start.room),
             start.weights.ints,
             reports,
-            bytes_up=sum(map(size_of, sent)) + len(sent) * start.weights.ints.nbytes,
+            bytes_up=sum(map(size_of, messages))
+            + len(messages) * (buffers.nbytes + start.weights.ints.nbytes),
         )
 
     def _one(self, start: RoundStart, report: ClientReport, message: Message) -> Outcome:
@@ -223,7 +236,13 @@ def _diverged(start: RoundStart, clients: list[int], updates: StackedUpdates, ba
 
 
 def blocks_of(
-    clients: Sequence[int], population: Population, *, local: LocalTraining, num_params: int, cohort: int
+    clients: Sequence[int],
+    population: Population,
+    *,
+    local: LocalTraining,
+    num_params: int,
+    cohort: int,
+    fills: bool,
 ) -> list[tuple[int, ...]]:
     """Cut clients into blocks that train side by side.
 
@@ -233,6 +252,8 @@ def blocks_of(
         local: How.
         num_params: Of the model.
         cohort: Clients of a round.
+        fills: Whether batches may be filled up.
     """
-    sizes = {client: local.sizes(len(population.of(client))) for client in clients}
-    return cut_blocks(sizes, block_size=usual_block_size(cohort, num_params=num_params))
+    sizes_of = functools.cache(local.sizes)
+    sizes = {client: sizes_of(len(population.of(client))) for client in clients}
+    return cut_blocks(sizes, block_size=usual_block_size(cohort, num_params=num_params), fills=fills)

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
 from nnray.data.splits import Examples
 from nnray.federated.stacked_block import Block
 from nnray.federated.stacked_factors import Coefficients, FactoredWeight, steps_linearly
+from nnray.federated.stacked_losses import mean_losses
 from nnray.federated.stacked_params import MakeOptimizer, StackedParams
 from nnray.federated.stacked_updates import Change, StackedUpdates
 from nnray.federated.strategy import Pull
@@ -197,11 +197,11 @@ def train_linear(
         task: Gives the loss.
     """
     net, losses = LinearNet(model, block, pulls, make_optimizer=make_optimizer), []
-    loss_fn = vmap(task.loss)
+    loss_fn = mean_losses(task)
     with net.in_place():
-        for inputs, targets in block.batches(examples):
+        for step, (inputs, targets) in enumerate(block.batches(examples)):
             outputs = model.module(inputs.flatten(0, 1))
-            loss_C = loss_fn(outputs.view(*targets.shape[:2], -1), targets)
+            loss_C = loss_fn(outputs.view(*targets.shape[:2], -1), targets, block.in_batch(step))
             loss_C.sum().backward()  # type: ignore[no-untyped-call]
             net.step()
             losses.append(loss_C.detach())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnray.registry.calls import build, resolve
+from nnray.registry.calls import bind, build, resolve
 from nnray.registry.checks import (
     POSITIONAL,
     check,
@@ -22,6 +22,7 @@ __all__ = [
     "Parameter",
     "Signature",
     "a",
+    "bind",
     "build",
     "check",
     "describe",

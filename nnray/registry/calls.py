@@ -82,23 +82,49 @@ def build(
         UserCodeError: The user's function raised.
         ConfigError: There is no such plug-in.
     """
+    return bind(kind, component, search=search)(*args, **runtime)
+
+
+def bind(
+    kind: str, component: Mapping[str, Any] | Named, *, search: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """A plug-in with its keys of the file, to be called any number of times with what only the run knows.
+
+    Args:
+        kind: As for ``build``, like the rest.
+        component: Name and keys.
+        search: Further folders.
+
+    Raises:
+        ConfigError: There is no such plug-in.
+    """
     if isinstance(component, Mapping):
         name, keys = component["name"], {key: value for key, value in component.items() if key != "name"}
     else:
         name, keys = component.name, dict(component.kwargs)
     function = resolve(kind, name, search=search)
     keys = _typed(kind, name, keys, search)
-    keys |= {key: value for key, value in runtime.items() if key not in RUNTIME or _accepts(function, key)}
-    if not is_user_code(name):
-        return function(*args, **keys)
-    try:
-        return function(*args, **keys)
-    except NnrayError:
-        raise
-    except Exception as error:
-        given = ", ".join((*POSITIONAL.get(kind, ()), *(f"{key}={value!r}" for key, value in keys.items())))
-        expected = EXPECTED.get(kind, "a value")
-        raise UserCodeError(name, f"raised {_told(error)} for ({given}); expected {expected}") from error
+
+    def call(*args: Any, **runtime: Any) -> Any:
+        given = {
+            key: value for key, value in runtime.items() if key not in RUNTIME or _accepts(function, key)
+        }
+        if not is_user_code(name):
+            return function(*args, **keys, **given)
+        try:
+            return function(*args, **keys, **given)
+        except NnrayError:
+            raise
+        except Exception as error:
+            raise _raised(kind, name, {**keys, **given}, error) from error
+
+    return call
+
+
+def _raised(kind: str, name: str, keys: Mapping[str, Any], error: Exception) -> UserCodeError:
+    given = ", ".join((*POSITIONAL.get(kind, ()), *(f"{key}={value!r}" for key, value in keys.items())))
+    expected = EXPECTED.get(kind, "a value")
+    return UserCodeError(name, f"raised {_told(error)} for ({given}); expected {expected}")
 
 
 def _user_function(name: str, module: str, function: str, search: Sequence[str]) -> Callable[..., Any]:

@@ -73,6 +73,23 @@ class Classification:
         weight = None if self.class_weights is None else outputs.new_tensor(self.class_weights)
         return cross_entropy(outputs, targets, weight, label_smoothing=self.label_smoothing)
 
+    def example_losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What ``loss`` is the weighted mean of: each example's cross-entropy, and what it weighs.
+
+        Shape:
+            outputs: ``[B, K]`` logits.
+        """
+        if self.class_weights is None:
+            return cross_entropy(
+                outputs, targets, reduction="none", label_smoothing=self.label_smoothing
+            ), None
+        weight = outputs.new_tensor(self.class_weights)
+        losses_B = cross_entropy(
+            outputs, targets, weight, reduction="none", label_smoothing=self.label_smoothing
+        )
+        # Torch divides by the weights of the targets, but where targets are probabilities by their number.
+        return losses_B, weight[targets] if targets.ndim == 1 else None
+
     def train_sums(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> dict[str, Tensor]:
         """Loss and hits: three small operations."""
         hits = outputs.argmax(1) == labels(targets)

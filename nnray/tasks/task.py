@@ -2,6 +2,10 @@
 
 A task never averages over batches. It gives sums on the device for each batch; batches, ranks
 and clients add them up (`nnray.metrics`), and the quotients are taken once, in ``summarize``.
+
+A task whose loss is a weighted mean over examples may say so with ``example_losses(outputs, targets)``, which
+gives the weighted loss of each example and its weight, or None where all weigh the same: the sum of the ones
+over the sum of the others is ``loss``. Clients with batches of different sizes can then train side by side.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from importlib import import_module
 from itertools import pairwise
@@ -112,3 +113,26 @@ def test_confusion_counts_every_example_once(name: str) -> None:
     if confusion is not None:
         assert confusion.shape == (5, 5)
         assert confusion.sum(axis=1).tolist() == torch.bincount(targets, minlength=5).tolist()
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("num_classes", [2, 5])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.3}, {"class_weights": "some"}, {"both": True}])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_loss_is_the_weighted_mean_of_what_examples_lose(
+    name: str, num_classes: int, options: dict[str, object], mixed: bool
+) -> None:
+    """Where a task tells the loss of each example: with whatever it takes that changes the loss."""
+    task = make(name, num_classes)
+    if not hasattr(task, "example_losses"):
+        return
+    changes: dict[str, object] = {"label_smoothing": 0.2} if "both" in options else dict(options)
+    if "class_weights" in options or "both" in options:
+        changes["class_weights"] = tuple(1.0 + label for label in range(num_classes))
+    task = dataclasses.replace(task, **changes)  # type: ignore[type-var]
+    outputs, targets = draw(3, 9, num_classes)
+    if mixed:
+        targets = torch.softmax(outputs.flip(0), 1)  # type: ignore[assignment]
+    losses, weights = task.example_losses(outputs, targets)  # type: ignore[attr-defined]
+    total = len(losses) if weights is None else weights.sum()
+    torch.testing.assert_close(losses.sum() / total, task.loss(outputs, targets))

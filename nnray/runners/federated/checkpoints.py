@@ -49,10 +49,13 @@ class Checkpoints:
     Args:
         folder: Of the checkpoints.
         states: What clients keep; written and read with them.
+        before: Called before one is written: what it relies on must be on the disk.
     """
 
-    def __init__(self, folder: Path, states: ClientStates) -> None:
-        self._folder, self._states = folder, states
+    def __init__(
+        self, folder: Path, states: ClientStates, *, before: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder, self._states, self._before = folder, states, before
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="nnray-checkpoint")
         self._last: Future[None] | None = None
         self._waiting: Progress | None = None
@@ -92,6 +95,7 @@ class Checkpoints:
             last.result()  # a full disk is told at the next round
 
     def _commit(self, progress: Progress, changed: Mapping[int, Vectors]) -> None:
+        self._before()
         state, best = progress.state, progress.best
         index = self._states.save(changed, number=state.round)
         saved = {

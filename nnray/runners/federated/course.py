@@ -17,7 +17,7 @@ from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
 from nnray.federated.sampling import Cohort
 from nnray.federated.weights import Weights
 from nnray.metrics import better, mode_of
-from nnray.registry import build
+from nnray.registry import bind
 from nnray.runners.federated.checkpoints import Checkpoints, Progress
 from nnray.runners.federated.crew import Crew
 from nnray.runners.federated.history import History, RoundRecord
@@ -47,7 +47,8 @@ class Course:
         self._history = History(LocalFolder(folder))
         self._states = ClientStates(folder / "clients")
         self.participants = Participants(setting.population)
-        self._checkpoints = Checkpoints(folder / "checkpoints", self._states)
+        self._checkpoints = Checkpoints(folder / "checkpoints", self._states, before=self._history.sync)
+        self._sample = bind("sampler", setting.federated.sampler)
         self._lrs = client_lrs(setting)
         self._began, self._before = time.perf_counter(), 0.0
         self._best = Best(setting.experiment)
@@ -124,15 +125,7 @@ class Course:
         clients = len(setting.population)
         cohort = 1 if clients == 1 else federated.cohort_of(clients)
         rng = numpy_rng(setting.experiment.seed, "cohort", number)
-        drawn: Cohort = build(
-            "sampler",
-            federated.sampler,
-            clients,
-            rng,
-            cohort=cohort,
-            round=number,
-            spare=federated.over_select,
-        )
+        drawn: Cohort = self._sample(clients, rng, cohort=cohort, round=number, spare=federated.over_select)
         return drawn
 
     def _train_clients(self, start: RoundStart, clients: Sequence[int]) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnray.clock import now_ms
+from nnray.durable import append_json, sync
 from nnray.federated.rounds import Fault
 from nnray.tracking import MetricRow
 from nnray.training.storage import LocalFolder
@@ -44,6 +45,9 @@ class RoundRecord:
 class History:
     """The rounds of a run.
 
+    No kill loses a line. A power cut may lose those since the last ``sync``: whoever relies on lines, such as
+    a checkpoint of a later round, syncs first.
+
     Args:
         folder: Of the run.
     """
@@ -66,9 +70,14 @@ class History:
                 "metrics": record.metrics,
                 "failures": record.failures,
             }
-            self._folder.append(_FILE, line)
+            append_json(self._folder.path / _FILE, line, synced=False)
             self.records[number] = record
         return self.records[number]
+
+    def sync(self) -> None:
+        """Have all lines on the disk."""
+        if (path := self._folder.path / _FILE).exists():
+            sync(path)
 
 
 def _plain(fault: Fault) -> dict[str, Any]:

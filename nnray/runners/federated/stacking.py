@@ -18,6 +18,7 @@ from nnray.federated.client import ClientTrainer
 from nnray.federated.side_by_side import BlockTrainer, blocks_of
 from nnray.federated.stacked import StackedTrainer
 from nnray.federated.stacked_checks import is_linear
+from nnray.federated.stacked_losses import can_fill
 from nnray.federated.strategy import Strategy, traits
 from nnray.federated.weights import FlatModel
 from nnray.runners.federated.setting import (
@@ -69,7 +70,10 @@ class Cutter:
         self._setting = setting
         if setting.stacked:
             self._local = local_training(setting, traits(make_strategy(setting.experiment)))
-            self._num_params = build_flat(setting).params.numel()
+            flat = build_flat(setting)
+            self._num_params = flat.params.numel()
+            task = build_task(setting.experiment, setting.info)
+            self._fills = can_fill(task) and is_linear(flat, setting.train)
 
     def __call__(self, clients: Sequence[int]) -> list[tuple[int, ...]]:
         """Blocks by their first client."""
@@ -82,6 +86,7 @@ class Cutter:
             local=self._local,
             num_params=self._num_params,
             cohort=setting.federated.cohort_of(len(setting.partition)),
+            fills=self._fills,
         )
 
 
@@ -136,6 +141,7 @@ def _ruled_out(setting: Setting, strategy: Strategy) -> Iterator[str]:
         "a partition with noise": setting.population.noise is not None,
         "a strategy that measures clients before they train": strategy.needs_start_loss,
         "a strategy in which clients have weights of their own": said.is_personal,
+        "a strategy whose clients train in stages": said.is_staged,
         "a strategy that pools all examples": said.pooled,
     }
     yield from (reason for reason, applies in found.items() if applies)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from nnray.federated.client import ClientTrainer
 from nnray.federated.exact import Sums
+from nnray.federated.orders import order_key, permutations
 from nnray.federated.outcome import BUFFERS, Outcome, RoundStart
 from nnray.federated.strategy import ClientUpdate, Pull, Vectors
 from nnray.federated.weights import FlatModel
-from nnray.seeding import torch_rng
 from tests.unit.federated.small import Clients, Mean, examples, loss_fn, model, parts, sgd, trainer
 
 
@@ -37,16 +39,18 @@ def by_hand(client: int, *, epochs: int = 1, batch_size: int = 4, steps: int | N
     module, data = model(), examples()
     index = torch.from_numpy(parts().of(client))
     inputs, targets = data.inputs[index], data.targets[index]
-    optimizer, rng = sgd(list(module.parameters())), torch_rng(0, "client", 1, client, "order")
+    optimizer, key = sgd(list(module.parameters())), np.array([order_key(0, "client", 1, client)])
     before = FlatModel(copy.deepcopy(module)).params
     left = steps or epochs * -(-len(index) // batch_size)
-    while left:
-        order = torch.randperm(len(index), generator=rng)
+    for number in itertools.count():
+        order = torch.from_numpy(permutations(key, len(index), number=number)[0])
         for batch in order.split(batch_size)[:left]:
             optimizer.zero_grad()
             torch.autograd.backward(loss_fn(module, inputs[batch], targets[batch])[1])
             optimizer.step()
             left -= 1
+        if not left:
+            break
     return FlatModel(module).params - before
 
 

@@ -13,11 +13,11 @@ from nnray.data.batches import as_float
 from nnray.data.splits import DataInfo, Examples
 from nnray.federated import stacked_linear
 from nnray.federated.stacked import StackedTrainer
-from nnray.federated.stacked_block import Block
+from nnray.federated.stacked_block import Block, make_block
 from nnray.federated.strategy import Pull
 from nnray.federated.weights import FlatModel
 from nnray.models.preprocess import preprocess
-from nnray.seeding import torch_rng, torch_seeded
+from nnray.seeding import numpy_rng, torch_rng, torch_seeded
 from nnray.tasks.classification import Classification
 from nnray.tasks.task import Task
 from nnray.training import optimizers
@@ -100,11 +100,12 @@ def one_by_one(
 ) -> tuple[Tensor, Tensor]:
     """The slow oracle: deltas and losses."""
     server, deltas, losses = model.params.clone(), [], []
-    for order, pull in zip(block.order, pulls, strict=True):
+    for place, (order, pull) in enumerate(zip(block.order, pulls, strict=True)):
         start = server if pull.start is None else pull.start
         model.params.copy_(start)
         optimizer, own = make(model.parameters), []
-        for index in order.split(list(block.sizes)):
+        for step, filled in enumerate(order.split(list(block.sizes))):
+            index = filled if block.counts is None else filled[: int(block.counts[place, step])]
             loss = task.loss(model.module(as_float(examples.inputs[index])), examples.targets[index])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -157,6 +158,31 @@ def random_vectors(model: FlatModel, count: int, *, scale: float) -> list[Tensor
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_block_is_its_clients_one_by_one(net: str, optimizer: str) -> None:
     check(flat(NETS[net]), OPTIMIZERS[optimizer])
+
+
+UNEVEN = ((4, 4, 3), (4, 4, 1), (4, 4, 4), (2, 2, 2), (4, 4, 4))
+
+
+def uneven_block() -> Block:
+    rng = numpy_rng(0, "uneven")
+    orders = [rng.integers(0, 200, sum(sizes)) for sizes in UNEVEN]
+    return make_block(range(2, 2 + len(UNEVEN)), orders, sizes=UNEVEN)
+
+
+TASKS = {
+    "plain": TASK,
+    "smooth": Classification(CLASSES, label_smoothing=0.2),
+    "weighted": Classification(CLASSES, class_weights=(1.0, 2.0, 3.0, 0.5, 7.0), label_smoothing=0.1),
+}
+
+
+@pytest.mark.parametrize("net", ["logistic", "mlp", "deep", "without bias", "in place", "tokens"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task", TASKS)
+def test_batches_that_are_filled_up_come_to_what_they_are_without(
+    net: str, optimizer: str, task: str
+) -> None:
+    check(flat(NETS[net]), OPTIMIZERS[optimizer], block=uneven_block(), task=TASKS[task])
 
 
 @pytest.mark.parametrize("net", ["mlp", "deep", "cnn", "tokens"])

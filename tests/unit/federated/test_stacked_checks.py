@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 from nnray.data.splits import Examples
 from nnray.errors import IncompatibleModel
 from nnray.federated.stacked import StackedTrainer
-from nnray.federated.stacked_block import Block, cut_blocks, usual_block_size
+from nnray.federated.stacked_block import Block, cut_blocks, make_block, usual_block_size
 from nnray.federated.stacked_checks import is_linear
 from nnray.federated.weights import FlatModel
 from nnray.models.dropout import Dropout
@@ -165,6 +166,34 @@ def test_blocks_cover_the_cohort_and_their_clients_are_alike(
         assert list(block) == sorted(block)
     kinds = set(sizes.values())
     assert len(blocks) == sum(-(-list(sizes.values()).count(kind) // block_size) for kind in kinds)
+
+
+@given(sizes=SIZES, block_size=st.integers(1, 8))
+def test_blocks_that_are_filled_up_take_clients_of_equally_many_steps(
+    sizes: dict[int, tuple[int, ...]], block_size: int
+) -> None:
+    """And at most half of what a client would have there is filled up."""
+    blocks = cut_blocks(sizes, block_size=block_size, fills=True)
+    assert sorted(client for block in blocks for client in block) == sorted(sizes)
+    for block in blocks:
+        assert 0 < len(block) <= block_size
+        assert len({len(sizes[client]) for client in block}) == 1
+        rows = [sum(sizes[client]) for client in block]
+        assert max(rows) < 2 * min(rows)
+
+
+def test_a_block_is_filled_up_with_the_first_example_of_each_client() -> None:
+    orders = [np.array([5, 6, 7, 8, 9]), np.array([1, 2, 3])]
+    block = make_block([0, 4], orders, sizes=[(3, 2), (2, 1)])
+    assert (block.sizes, block.order.tolist()) == ((3, 2), [[5, 6, 7, 8, 9], [1, 2, 1, 3, 1]])
+    whole = [block.in_batch(step) for step in range(2)]
+    assert [part.tolist() for part in whole if part is not None] == [
+        [[True] * 3, [True, True, False]],
+        [[True, True], [True, False]],
+    ]
+    same = make_block([0, 4], [order[:3] for order in orders], sizes=[(2, 1)] * 2)
+    assert (same.counts, same.in_batch(0)) == (None, None)
+    assert same.order.tolist() == [[5, 6, 7], [1, 2, 3]]
 
 
 @given(sizes=SIZES, rng=st.randoms())
