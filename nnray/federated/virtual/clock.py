@@ -89,14 +89,14 @@ class Clock:
         return {task.version for task in self._tasks}
 
     def dump(self) -> dict[str, Tensor]:
-        """All of it."""
+        """All of it, after a step."""
         numbers = [(*task[:4], _KINDS.index(task.kind), task.begins) for task in sorted(self._tasks)]
         tasks = torch.tensor(numbers, dtype=torch.int64).reshape(-1, len(Task._fields))
-        return {"clock": torch.tensor([self.now, self._sequence, self._draws]), "tasks": tasks}
+        return {"clock": torch.tensor([self.now, self._sequence]), "tasks": tasks}
 
     def load(self, saved: Mapping[str, Tensor]) -> None:
         """The inverse of ``dump``."""
-        self.now, self._sequence, self._draws = saved["clock"].tolist()
+        self.now, self._sequence = saved["clock"].tolist()
         # A sorted list is a heap.
         self._tasks = [_task(*row) for row in saved["tasks"].tolist()]
 
