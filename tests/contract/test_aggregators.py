@@ -217,6 +217,14 @@ def test_the_bits_are_the_same_for_any_block(name: str, monkeypatch: pytest.Monk
     assert float(whole.norm()) > 0
 
 
+def test_steps_by_the_same_shares_have_the_same_bits_for_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, clips_nothing = draw(12, size=97), make("norm_clip", max_norm=1e9)
+    whole = clips_nothing(x)
+    for width in (1, 3, 10, 50):
+        monkeypatch.setattr(blocks, "_BLOCK", 12 * width)
+        assert torch.equal(clips_nothing(x), whole)
+
+
 @every_rule
 def test_nothing_that_it_is_given_is_changed(name: str) -> None:
     x, reference = draw(12), draw(1)[0]
