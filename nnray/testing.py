@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,12 +19,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from nnray.errors import NnrayError
-from nnray.federated.strategy import ClientUpdate, Means, Message, Pull, Strategy, Vectors, traits
+from nnray.federated.rehearsal import SIZE, SLOTS, made_updates, means_of, stages_of
+from nnray.federated.strategy import ClientUpdate, Message, Pull, Strategy, Vectors, traits
 from nnray.seeding import torch_rng
 
-_SIZE = 33
-"""Weights of the made-up model."""
+__all__ = ["LAWS", "SLOTS", "BrokenLaw", "check_strategy", "means_of"]
 
+_MOST_STAGES = 100
 Make = Callable[[], Strategy]
 
 
@@ -50,39 +52,20 @@ def check_strategy(factory: Callable[..., Strategy], **options: Any) -> None:
     Args:
         factory: The function that an experiment names.
         options: Keys to call it with, such as ``mu=0.1``. A ``server_optimizer`` that is not given, where it
-            takes one, is SGD with lr 1.
+            takes one, is SGD with lr 1; the ``slots`` are those of the made-up model.
 
     Raises:
         BrokenLaw: It breaks one.
     """
     if "server_optimizer" in signature(factory).parameters:
         options = {"server_optimizer": partial(torch.optim.SGD, lr=1.0), **options}
+    if "slots" in signature(factory).parameters:
+        options = {"slots": SLOTS, **options}
     for law, check in LAWS.items():
         try:
             check(lambda: factory(**options))
         except _Found as found:
             raise BrokenLaw(getattr(factory, "__name__", repr(factory)), law, str(found)) from None
-
-
-def means_of(messages: Sequence[Message], *, population: int, collects: bool = False) -> Means:
-    """The means of what clients sent, in float64: the engine's must come to the same.
-
-    Args:
-        messages: One for each client of the cohort.
-        population: All clients there are.
-        collects: Whether the strategy is given the messages too.
-    """
-    vectors = {}
-    for name in messages[0].vectors:
-        sent = [message.vectors[name] for message in messages]
-        total = math.fsum(part.weight for part in sent)
-        vectors[name] = torch.stack([part.value.double() * (part.weight / total) for part in sent]).sum(0)
-    numbers = {}
-    for name in messages[0].numbers:
-        parts = [message.numbers[name] for message in messages]
-        total = math.fsum(part.weight for part in parts)
-        numbers[name] = math.fsum(part.value * (part.weight / total) for part in parts)
-    return Means(vectors, numbers, len(messages), population, tuple(messages) if collects else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +86,8 @@ def _require(holds: bool, found: str) -> None:
         raise _Found(found)
 
 
-def _updates(
-    cohort: Sequence[int], *, round_: int = 1, scale: float = 0.1, loss: float = 1.0
-) -> list[ClientUpdate]:
-    """Made-up updates: clients of 1 to 9 examples, of 1 to 7 steps."""
-    made = []
-    for client in cohort:
-        rng = torch_rng(0, "update", round_, client)
-        delta = scale * torch.randn(_SIZE, generator=rng)
-        size, steps = 1 + client * 5 % 9, 1 + client * 3 % 7
-        made.append(ClientUpdate(client, size, steps, 0.1, 0.0, delta, loss, loss * (1 + client % 4) / 2))
-    return made
-
-
 def _begin(strategy: Strategy) -> _Standing:
-    params = torch.randn(_SIZE, generator=torch_rng(0, "weights"))
+    params = torch.randn(SIZE, generator=torch_rng(0, "weights"))
     return _Standing(params, strategy.server_state(params), {})
 
 
@@ -126,9 +96,13 @@ def _messages(strategy: Strategy, now: _Standing, updates: Sequence[ClientUpdate
     sent, server = [], _shared(strategy, now.server)
     for update in updates:
         state = now.clients.get(update.client, {})
-        strategy.pull(server, state)
         known = update if strategy.needs_start_loss else replace(update, start_loss=math.nan)
-        sent.append(strategy.message(known, server=server, client=state))
+        stages = stages_of(strategy, now.params, known, server=server, client=state)
+        played = list(islice(stages, _MOST_STAGES + 1))
+        _require(0 < len(played) <= _MOST_STAGES, f"{len(played)} stages, of 1 to {_MOST_STAGES}")
+        for pull, _ in played:
+            _require_pull(pull)
+        sent.append(strategy.message(played[-1][1], server=server, client=state))
     return sent
 
 
@@ -158,7 +132,7 @@ def _rounds(strategy: Strategy, *, num_rounds: int = 3, begin: _Standing | None 
     now = begin or _begin(strategy)
     for round_ in range(1, num_rounds + 1):
         cohort = [(5 * round_ + place) % 12 for place in range(6)]
-        now = _round(strategy, now, _updates(cohort, round_=round_), population=12)
+        now = _round(strategy, now, made_updates(cohort, round_=round_), population=12)
     return now
 
 
@@ -172,37 +146,34 @@ def _check_types(make: Make) -> None:
     now = _begin(strategy)
     for round_ in (1, 2):
         _require_state("the server", now.server)
-        for update in _updates(range(4), round_=round_):
-            state = now.clients.get(update.client, {})
-            _require_pull(strategy.pull(_shared(strategy, now.server), state))
+        for update in made_updates(range(4), round_=round_):
             _require_message(_messages(strategy, now, [update])[0], strategy)
-        now = _round(strategy, now, _updates(range(4), round_=round_), population=4)
+        now = _round(strategy, now, made_updates(range(4), round_=round_), population=4)
         _require_vector("the next weights", now.params, dtype=torch.float32)
 
 
 def _require_vector(what: str, value: object, *, dtype: torch.dtype | None = None) -> None:
     _require(isinstance(value, Tensor), f"{what}: {type(value).__name__}, not a tensor")
     assert isinstance(value, Tensor)
-    _require(
-        tuple(value.shape) == (_SIZE,), f"{what}: shape {list(value.shape)}, not [{_SIZE}] as the weights"
-    )
+    _require(tuple(value.shape) == (SIZE,), f"{what}: shape {list(value.shape)}, not [{SIZE}] as the weights")
     _require(dtype in (None, value.dtype), f"{what}: {value.dtype}, not {dtype}")
     _require(bool(torch.isfinite(value).all()), f"{what}: not finite")
 
 
-def _require_state(whose: str, state: Vectors) -> None:
+def _require_state(whose: str, state: Vectors, *, whole: bool = True) -> None:
     for name, value in state.items():
         what = f"{name!r}, which {whose} keeps"
         _require(isinstance(value, Tensor), f"{what}: {type(value).__name__}, not a tensor")
-        if value.ndim:
+        if value.ndim and whole:
             _require_vector(what, value, dtype=torch.float32)
+        _require(value.numel() <= SIZE, f"{what}: {value.numel()} numbers, more than the {SIZE} weights")
         _require(bool(torch.isfinite(value).all()), f"{what}: not finite")
 
 
 def _require_pull(pull: Pull) -> None:
     strength = pull.proximal
     _require(math.isfinite(strength) and strength >= 0, f"proximal is {strength}, not a number from 0 on")
-    for name, vector in (("drift", pull.drift), ("start", pull.start)):
+    for name, vector in (("drift", pull.drift), ("start", pull.start), ("anchor", pull.anchor)):
         if vector is not None:
             _require_vector(f"the pull's {name}", vector, dtype=torch.float32)
 
@@ -216,7 +187,7 @@ def _require_message(message: Message, strategy: Strategy) -> None:
     weights |= {name: number.weight for name, number in message.numbers.items()}
     for name, weight in weights.items():
         _require(math.isfinite(weight) and weight >= 0.0, f"the weight of {name!r} is {weight}")
-    _require_state("a client", message.kept)
+    _require_state("a client", message.kept, whole=False)
     keeps = strategy.has_client_state or not message.kept
     _require(keeps, f"clients keep {sorted(message.kept)}, but has_client_state is False")
 
@@ -224,7 +195,7 @@ def _require_message(message: Message, strategy: Strategy) -> None:
 def _check_fixed_point(make: Make) -> None:
     strategy = make()
     now = _begin(strategy)
-    updates = [replace(update, delta=torch.zeros(_SIZE)) for update in _updates(range(5))]
+    updates = [replace(update, delta=torch.zeros(SIZE)) for update in made_updates(range(5))]
     after = _round(strategy, now, updates, population=5)
     _require(torch.equal(after.params, now.params), f"weights moved by {_gap(after.params, now.params):g}")
 
@@ -233,7 +204,7 @@ def _check_order(make: Make) -> None:
     one, other = make(), make()
     ahead, back = _begin(one), _begin(other)
     for round_ in (1, 2, 3):
-        updates = _updates(range(8), round_=round_)
+        updates = made_updates(range(8), round_=round_)
         ahead = _round(one, ahead, updates, population=8)
         back = _round(other, back, updates[::-1], population=8)
         _require_close(back.params, ahead.params, "with clients in reverse order weights differ")
@@ -243,7 +214,7 @@ def _check_identical(make: Make) -> None:
     many, single = make(), make()
     crowd, alone = _begin(many), _begin(single)
     for round_ in (1, 2, 3):
-        update = _updates([3], round_=round_)[0]
+        update = made_updates([3], round_=round_)[0]
         crowd = _round(many, crowd, [replace(update, client=i) for i in range(7)], population=7)
         alone = _round(single, alone, [update], population=1)
         _require_close(
@@ -269,7 +240,7 @@ def _through_a_file(state: Vectors) -> Vectors:
 def _check_purity(make: Make) -> None:
     strategy = make()
     now = _rounds(strategy)
-    update = _updates([0], round_=4)[0]
+    update = made_updates([0], round_=4)[0]
     given = {"weights": now.params, "the change": update.delta}
     given |= {f"the server's {name}": value for name, value in now.server.items()}
     given |= {f"the client's {name}": value for name, value in now.clients[0].items()}
@@ -309,7 +280,7 @@ def _require_finite(
 ) -> None:
     now = _begin(strategy)
     for round_ in (1, 2):
-        updates = _updates(cohort, round_=round_, **options)
+        updates = made_updates(cohort, round_=round_, **options)
         now = _round(strategy, now, updates, population=population)
         _require(bool(torch.isfinite(now.params).all()), f"with {case}, weights are not finite")
 

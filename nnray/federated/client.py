@@ -12,17 +12,19 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnray.data.batches import Augmentation, applied, as_float
+from nnray.data.batches import applied, as_float
 from nnray.data.splits import Examples
 from nnray.errors import DivergedError, NnrayError
 from nnray.federated.exact import to_sums
+from nnray.federated.local import LocalTraining
+from nnray.federated.orders import order_key
 from nnray.federated.outcome import (
     FLOATS,
     INTS,
@@ -34,12 +36,12 @@ from nnray.federated.outcome import (
     size_of,
     with_buffers,
 )
-from nnray.federated.strategy import ClientUpdate, Message, Pull, Strategy, Vectors, traits
+from nnray.federated.pulled import Terms, frozen
+from nnray.federated.strategy import ClientUpdate, Message, Pull, Stage, Staged, Strategy, Vectors, traits
 from nnray.federated.weights import FlatModel, Weights
-from nnray.seeding import derive, torch_rng, torch_seeded
+from nnray.seeding import derive, torch_seeded
 from nnray.training.regularization import add_l1
 from nnray.training.state import Optimizer
-from nnray.training.step import LossFn
 
 
 class Population(Protocol):
@@ -56,63 +58,6 @@ Alter = Callable[[Tensor, Tensor, int, NDArray[np.int64]], tuple[Tensor, Tensor]
 """From a client's inputs and targets, its number, and the numbers of its examples, to what it trains on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalTraining:
-    """How a client trains, the same for all.
-
-    Args:
-        loss_fn: Gives outputs and the mean loss of a batch.
-        make_optimizer: Of the model's parameters; it is reset for each client.
-        batch_size: Examples a step; None for all of a client's.
-        epochs: Passes over its examples.
-        steps: Steps, instead of epochs: as many passes as that takes.
-        momentum: Of the optimizer, for strategies that correct for it.
-        augment: Changes made to batches.
-        l1: Strength of the L1 penalty.
-        max_grad_norm: Longest gradient.
-        by_pixel: Whether images are laid out by pixel, not by channel.
-        seed: Of the experiment.
-    """
-
-    loss_fn: LossFn
-    make_optimizer: Callable[[list[nn.Parameter]], Optimizer]
-    batch_size: int | None = None
-    epochs: int = 1
-    steps: int | None = None
-    momentum: float = 0.0
-    augment: tuple[Augmentation, ...] = ()
-    l1: float = 0.0
-    max_grad_norm: float | None = None
-    by_pixel: bool = False
-    seed: int = 0
-
-    def num_steps(self, num_examples: int) -> int:
-        """Steps that a client of so many examples takes."""
-        if self.steps is not None:
-            return self.steps
-        return self.epochs * (1 if self.batch_size is None else -(-num_examples // self.batch_size))
-
-    def sizes(self, num_examples: int) -> tuple[int, ...]:
-        """Examples in the batch of each step."""
-        size, left = self.batch_size or num_examples, self.num_steps(num_examples)
-        once = [min(size, num_examples - begin) for begin in range(0, num_examples, size)]
-        return tuple((once * -(-left // len(once)))[:left])
-
-    def passes(self, num_examples: int, *, path: tuple[str | int, ...]) -> Iterator[tuple[Tensor, list[int]]]:
-        """The order of the examples in each pass, and the sizes of its batches; the last may be cut short.
-
-        Args:
-            num_examples: Of a client.
-            path: Names the draws.
-        """
-        rng = torch_rng(self.seed, *path, "order")
-        left, size = self.num_steps(num_examples), self.batch_size or num_examples
-        while left:
-            sizes = [min(size, num_examples - begin) for begin in range(0, num_examples, size)][:left]
-            yield torch.randperm(num_examples, generator=rng)[: sum(sizes)], sizes
-            left -= len(sizes)
-
-
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What a client sends, and what is told of it.
@@ -126,6 +71,15 @@ class Sent:
     message: Message
     ints: Tensor
     report: ClientReport
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A client's update, the buffers that it sends, and those that it keeps."""
+
+    update: ClientUpdate
+    sent: tuple[Tensor, Tensor]
+    kept: Vectors
 
 
 class ClientTrainer:
@@ -156,6 +110,7 @@ class ClientTrainer:
         self._strategy, self._examples, self._population = strategy, examples, population
         self._local, self._alter, self._on_client = local, alter, on_client
         self._traits = traits(strategy)
+        self._keeps_buffers = self._traits.is_personal or self._traits.own_buffers
         self._optimizer = local.make_optimizer(self.flat.parameters)
         self._fresh = copy.deepcopy(self._optimizer.state_dict())
 
@@ -188,7 +143,7 @@ class ClientTrainer:
         sent = self.send(start, client, state=state)
         return Outcome(
             to_sums(sent.message, start.bits, room=start.room),
-            None if self._traits.is_personal else sent.ints,
+            None if self._keeps_buffers else sent.ints,
             (sent.report,),
             kept={client: sent.message.kept} if self._strategy.has_client_state else {},
             bytes_up=size_of(sent.message) + sent.ints.nbytes,
@@ -203,12 +158,12 @@ class ClientTrainer:
             DataError: What it would send can't be averaged.
         """
         began = time.perf_counter()
-        update = self.train(start, client, state=state)
+        trained = self._train(start, client, state)
+        update, (floats, ints) = trained.update, trained.sent
         message = self._strategy.message(update, server=start.server, client=state)
-        floats, ints = self.flat.buffers()
-        if self._traits.is_personal:
-            message = replace(message, kept={**message.kept, FLOATS: floats, INTS: ints})
-        else:
+        if trained.kept:
+            message = replace(message, kept={**message.kept, **trained.kept})
+        if not self._keeps_buffers:
             message = with_buffers(message, floats - start.weights.floats, num_examples=update.num_examples)
         require_sound(message, shape=self.flat.params.shape)
         seconds = time.perf_counter() - began
@@ -221,32 +176,83 @@ class ClientTrainer:
         Raises:
             DivergedError: Its loss is not finite.
         """
-        local, path = self._local, ("client", start.round, client)
+        return self._train(start, client, state).update
+
+    def _train(self, start: RoundStart, client: int, state: Vectors) -> _Trained:
         inputs, targets = self._gather(client)
-        pull = self._strategy.pull(start.server, state)
-        begin = begin_of(start.weights, state)
-        if pull.start is not None:
-            begin = begin.with_params(pull.start)
         start_loss = math.nan
         if self._strategy.needs_start_loss:
             self.flat.load(start.weights)
             start_loss = self._mean_loss(inputs, targets)
-        self.flat.load(begin)
-        optimizer = self._reset(start.lr)
-        lr = float(optimizer.param_groups[0]["lr"])
-        terms = _Terms(self.flat, pull, begin.params)
-        self.flat.module.train()
-        losses: list[Tensor] = []
-        with torch_seeded(local.seed, *path, "dropout"):
-            for x, y in self._batches(inputs, targets, path=path):
-                losses.append(self._step(optimizer, x, y, terms=terms))
+        self.flat.load(begin_of(start.weights, state) if self._keeps_buffers else start.weights)
+        losses, sent = list[Tensor](), None
+        pull, begin = Pull(), start.weights.params
+        for number, pull, begin in self._stages(start, state, self._local.num_steps(len(targets))):
+            if pull.apart and sent is None:
+                sent = self.flat.buffers()
+                self.flat.load(begin_of(start.weights, state))
+            self.flat.params.copy_(begin)
+            path = ("client", start.round, client, *(("stage", number) if number else ()))
+            losses += self._take_steps(inputs, targets, pull=pull, begin=begin, path=path, lr=start.lr)
         loss = torch.stack(losses).mean()
         if not bool(torch.isfinite(loss)):
             raise DivergedError(start.round, _first_bad(losses), period="round")
-        delta = self.flat.params - begin.params
-        return ClientUpdate(
-            client, len(targets), len(losses), lr, local.momentum, delta, float(loss), start_loss, start.round
+        update = ClientUpdate(
+            client,
+            len(targets),
+            len(losses),
+            self.lr if start.lr is None else start.lr,
+            self._local.momentum,
+            self.flat.params - begin,
+            float(loss),
+            start_loss,
+            start.round,
+            self.flat.params.clone() if self._traits.is_staged else None,
+            pull.carried,
         )
+        return self._trained(update, sent)
+
+    def _stages(
+        self, start: RoundStart, state: Vectors, num_steps: int
+    ) -> Iterator[tuple[int, Pull, Tensor]]:
+        """Number, pull and first weights of each stage, asked for when the one before it has ended."""
+        params = start.weights.params
+        if not self._traits.is_staged:
+            pull = self._strategy.pull(start.server, state)
+            yield 0, pull, params if pull.start is None else pull.start
+            return
+        staged, stage = cast(Staged, self._strategy), Stage(0, params, params, num_steps)
+        while (found := staged.next_pull(stage, server=start.server, client=state)) is not None:
+            yield stage.number, found, stage.params if found.start is None else found.start
+            stage = Stage(stage.number + 1, params, self.flat.params.clone(), num_steps, found.carried)
+
+    def _take_steps(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        pull: Pull,
+        begin: Tensor,
+        path: tuple[str | int, ...],
+        lr: float | None,
+    ) -> list[Tensor]:
+        """The steps of a stage, and their losses; the model then has its weights."""
+        optimizer, terms, losses = self._reset(lr), Terms(self.flat, pull, begin), list[Tensor]()
+        local = self._local.lasting(pull)
+        self.flat.module.train()
+        with torch_seeded(local.seed, *path, "dropout"), frozen(self.flat, pull.frozen):
+            for x, y in self._batches(inputs, targets, local=local, path=path):
+                losses += [self._step(optimizer, x, y, terms=terms) for _ in range(pull.repeat)]
+        return losses
+
+    def _trained(self, update: ClientUpdate, sent: tuple[Tensor, Tensor] | None) -> _Trained:
+        """With the buffers as they are now: the client's own, or those that it sends if it has sent none."""
+        floats, ints = self.flat.buffers()
+        if self._keeps_buffers:
+            return _Trained(update, (floats[:0], ints[:0]), {FLOATS: floats, INTS: ints})
+        if sent is not None:
+            return _Trained(update, sent, {FLOATS: floats, INTS: ints})
+        return _Trained(update, (floats, ints), {})
 
     def _gather(self, client: int) -> tuple[Tensor, Tensor]:
         own = self._population.of(client)
@@ -270,18 +276,19 @@ class ClientTrainer:
         return optimizer
 
     def _batches(
-        self, inputs: Tensor, targets: Tensor, *, path: tuple[str | int, ...]
+        self, inputs: Tensor, targets: Tensor, *, local: LocalTraining, path: tuple[str | int, ...]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """As many batches as there are steps, in a new order for each pass."""
-        local, step = self._local, 0
-        for order, sizes in local.passes(len(targets), path=path):
-            x = inputs.index_select(0, order.to(inputs.device))
+        done = 0
+        key = np.array([order_key(local.seed, *path)])
+        order = torch.from_numpy(local.orders(key, len(targets))[0])
+        for step, size in enumerate(local.sizes(len(targets)), start=1):
+            index = order[done : done + size].to(inputs.device)
+            done += size
+            x, y = inputs.index_select(0, index), targets.index_select(0, index)
             if local.by_pixel and x.ndim == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
-            y = targets.index_select(0, order.to(targets.device))
-            for batch in zip(torch.split(x, sizes), torch.split(y, sizes), strict=True):
-                step += 1
-                yield self._augmented(*batch, path=(*path, "augment", step)) if local.augment else batch
+            yield self._augmented(x, y, path=(*path, "augment", step)) if local.augment else (x, y)
 
     def _augmented(self, x: Tensor, y: Tensor, *, path: tuple[str | int, ...]) -> tuple[Tensor, Tensor]:
         rng = torch.Generator().manual_seed(derive(self._local.seed, *path))
@@ -289,7 +296,7 @@ class ClientTrainer:
             x, y = applied(apply, x, targets=y, rng=rng)
         return x, y
 
-    def _step(self, optimizer: Optimizer, x: Tensor, y: Tensor, *, terms: _Terms) -> Tensor:
+    def _step(self, optimizer: Optimizer, x: Tensor, y: Tensor, *, terms: Terms) -> Tensor:
         _, loss = self._local.loss_fn(self.flat.module, x, y)
         loss.backward()  # type: ignore[no-untyped-call]
         if self._local.l1:
@@ -329,25 +336,6 @@ _ONE_EXAMPLE = "Expected more than 1 value per channel"
 """What torch says of a batch of one under batch norm."""
 _AT_ONCE = 1000
 """Examples measured at a time."""
-
-
-class _Terms:
-    """What a strategy adds to every gradient."""
-
-    def __init__(self, flat: FlatModel, pull: Pull, start: Tensor) -> None:
-        self._params, self._proximal = flat.parameters, pull.proximal
-        self._start = [slot.of(start) for slot in flat.slots] if pull.proximal else []
-        self._drift = [slot.of(pull.drift) for slot in flat.slots] if pull.drift is not None else []
-
-    @torch.no_grad()
-    def add(self) -> None:
-        for place, param in enumerate(self._params if self._start or self._drift else ()):
-            if param.grad is None:
-                continue
-            if self._start:
-                param.grad.add_(param - self._start[place], alpha=self._proximal)
-            if self._drift:
-                param.grad.add_(self._drift[place])
 
 
 def _first_bad(losses: Sequence[Tensor]) -> int:

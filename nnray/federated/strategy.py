@@ -2,8 +2,9 @@
 
 In a round, every client of the cohort starts from the same weights. ``pull`` says how its gradient differs
 from that of its own examples; it trains; ``message`` says what it sends and what it keeps for its next
-round. The engine takes means of what was sent, and ``step`` makes the next weights of them. All state goes
-in and comes out as vectors, so that resuming is loading them.
+round. Where it trains in stages, or has weights of its own, ``next_pull`` says so stage after stage. The
+engine takes means of what was sent, and ``step`` makes the next weights of them. All state goes in and comes
+out as vectors, so that resuming is loading them.
 
 Legend: P the parameters of the model, as one flat vector (`federated.weights`).
 """
@@ -12,28 +13,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from torch import Tensor
 
 T = TypeVar("T")
 Vectors = Mapping[str, Tensor]
-"""State by name: ``[P] float32`` vectors, or scalars."""
+"""State by name: ``[P] float32`` vectors, or scalars; what clients keep may be parts of such vectors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """What is added to a client's gradient at weights ``w``: ``proximal * (w - start) + drift``.
+    """What is added to a client's gradient at weights ``w``: ``proximal * (w - anchor) + drift``.
+
+    The fields behind ``start`` are read where the strategy ``is_staged``.
 
     Args:
-        proximal: Strength of the pull back to where the client started.
+        proximal: Strength of the pull back to the anchor.
         drift: The same in every step, ``[P] float32``; None for nothing.
-        start: Weights to start from, where they are not those of the server.
+        start: Weights to start from, where they are not those of the server, or of the stage before.
+        anchor: ``[P] float32``; None for where the client, or its stage, started.
+        frozen: Names of parameters that take no step.
+        epochs: Passes over its examples; None for what the experiment says.
+        steps: Steps instead.
+        repeat: Steps on each batch.
+        apart: Whether what is trained from here on is the client's alone: its buffers are kept, not sent.
+        carried: Handed on to the next stage, and to ``message``.
     """
 
     proximal: float = 0.0
     drift: Tensor | None = None
     start: Tensor | None = None
+    anchor: Tensor | None = None
+    frozen: tuple[str, ...] = ()
+    epochs: int | None = None
+    steps: int | None = None
+    repeat: int = 1
+    apart: bool = False
+    carried: Vectors = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a client stands before a stage of its training.
+
+    Args:
+        number: Of the stage, from 0.
+        start: The round's weights, ``[P] float32``.
+        params: The client's as they are now; before the first stage those of the round.
+        num_steps: That the experiment has a client of so many examples take.
+        carried: What the stage before handed on.
+    """
+
+    number: int
+    start: Tensor
+    params: Tensor
+    num_steps: int
+    carried: Vectors = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +82,12 @@ class ClientUpdate:
         num_steps: Optimizer steps that it took.
         lr: Learning rate of its steps.
         momentum: Of its optimizer; 0 where it has none.
-        delta: Weights at its end minus weights at its start, ``[P] float32``.
+        delta: Weights at its end minus weights at its start, ``[P] float32``; of its last stage.
         loss: Mean training loss over its steps.
         start_loss: Mean loss of its examples at the round's weights; NaN unless the strategy needs it.
         round: Number of the round, from 1.
+        end: Weights at its end, ``[P] float32``; None unless the strategy ``is_staged``.
+        carried: What its last stage handed on.
     """
 
     client: int
@@ -61,6 +99,8 @@ class ClientUpdate:
     loss: float
     start_loss: float
     round: int = 0
+    end: Tensor | None = None
+    carried: Vectors = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +185,25 @@ class Strategy(Protocol):
         """The next weights, ``[P] float32``, and what the server keeps; nothing is changed in place."""
 
 
+class Staged(Strategy, Protocol):
+    """One whose clients train in stages; its trait ``is_staged`` says so, and ``pull`` is not asked."""
+
+    def next_pull(self, stage: Stage, *, server: Vectors, client: Vectors) -> Pull | None:
+        """How the steps of the stage to come differ from plain ones; None where there is none to come."""
+
+
+class Personal(Strategy, Protocol):
+    """One whose clients have weights of their own, beside the server's or instead of them."""
+
+    def personal(self, params: Tensor, client: Vectors) -> Tensor:
+        """A client's own weights, ``[P] float32``.
+
+        Args:
+            params: The server's.
+            client: What the client keeps; not empty.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What a strategy may say of itself, by attributes of these names; one that it lacks has the default.
@@ -152,6 +211,9 @@ class Traits:
     Args:
         pooled: All examples are one client's, who takes the steps of a whole cohort.
         is_personal: Clients go on from weights of their own; there is no model for all of them.
+        is_partial: The server has a part of a model, and each client the rest; likewise.
+        is_staged: Clients train in stages: ``next_pull`` is asked for each, in place of ``pull``.
+        own_buffers: Clients keep their buffers, and send none.
         collects: ``step`` is given every message, and not the means alone.
         local_steps: Steps that a client takes, whatever the experiment says; None for what it says.
         full_batch: Whether a client's steps are over all of its examples, whatever the experiment says.
@@ -162,6 +224,9 @@ class Traits:
 
     pooled: bool = False
     is_personal: bool = False
+    is_partial: bool = False
+    is_staged: bool = False
+    own_buffers: bool = False
     collects: bool = False
     local_steps: int | None = None
     full_batch: bool = False
@@ -176,3 +241,21 @@ def traits(strategy: Strategy) -> Traits:
         trait.name: getattr(strategy, trait.name) for trait in fields(Traits) if hasattr(strategy, trait.name)
     }
     return Traits(**said)
+
+
+def has_common(strategy: Strategy) -> bool:
+    """Whether the server has a whole model for all clients."""
+    said = traits(strategy)
+    return not (said.is_personal or said.is_partial)
+
+
+def has_personal(strategy: Strategy) -> bool:
+    """Whether clients have weights of their own."""
+    return hasattr(strategy, "personal")  # and no isinstance: it doesn't see what is around a strategy
+
+
+def personal_params(strategy: Strategy, params: Tensor, client: Vectors) -> Tensor:
+    """A client's own weights; the server's where it has none, or has not taken part yet."""
+    if not client or not has_personal(strategy):
+        return params
+    return cast(Personal, strategy).personal(params, client)

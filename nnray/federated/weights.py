@@ -11,7 +11,7 @@ bits would depend on where a tensor happens to stand. What is between tensors st
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -50,12 +50,14 @@ class Slot:
         start: Of its first element.
         shape: Of the tensor.
         by_pixel: Whether a kernel's channels stand beside each other there (torch's channels-last).
+        layer: Class of the module that has it, such as ``BatchNorm2d``; empty where that is not known.
     """
 
     name: str
     start: int
     shape: tuple[int, ...]
     by_pixel: bool = False
+    layer: str = ""
 
     @property
     def size(self) -> int:
@@ -86,7 +88,11 @@ class FlatModel:
         _require_float32(named)
         self.module = module
         device = named[0][1].device if named else torch.device("cpu")
-        self.slots = tuple(_slots((name, param) for name, param in named))
+        layers = {id(p): type(part).__name__ for part in module.modules() for p in part.parameters(False)}
+        self.slots = tuple(
+            replace(slot, layer=layers[id(param)])
+            for slot, (_, param) in zip(_slots(iter(named)), named, strict=True)
+        )
         self.params = torch.zeros(_length(self.slots), device=device)
         self.views = tuple(slot.of(self.params) for slot in self.slots)
         for (_, param), view in zip(named, self.views, strict=True):

@@ -11,12 +11,21 @@ import pytest
 import torch
 
 from nnray.catalog import CATALOG
-from nnray.federated.strategy import Strategy, traits
+from nnray.federated.strategy import Strategy, has_personal, traits
 from nnray.registry import parameters
-from nnray.testing import LAWS, check_strategy
+from nnray.testing import LAWS, SLOTS, check_strategy
 from nnray.training.optimizers import adagrad, adam, rmsprop, sgd
 
 STRATEGIES = sorted(CATALOG["strategy"])
+PARTIAL = {"fedper", "fedrep", "fedbn"}
+SHARED = {
+    "scaffold": ("variate",),
+    "qfedavg": ("loss",),
+    "local": ("start",),
+    "fedbuff": ("staleness",),
+    "fedasync": ("staleness",),
+}
+STAGED = PARTIAL | {"ditto", "pfedme"}
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in STRATEGIES),
@@ -30,6 +39,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("fedyogi", {"bias_correction": True}),
     ("fedadagrad", {"momentum": 0.9}),
     ("feddyn", {"alpha": 10.0}),
+    ("fedper", {"personal": ["body.*", "norm.weight"], "weighting": "uniform"}),
+    ("fedrep", {"personal": ["head.weight"], "head_epochs": 1}),
+    ("ditto", {"lam": 0.0, "personal_epochs": 3}),
+    ("pfedme", {"lam": 1.0, "inner_steps": 1, "local_lr": 1.0, "beta": 0.5}),
     ("qfedavg", {"q": 0.0}),
     ("qfedavg", {"q": 5.0, "lipschitz": 10.0}),
     ("fedopt", {"server_optimizer": partial(adam, lr=0.01, amsgrad=True)}),
@@ -47,6 +60,8 @@ def factory(name: str) -> Any:
 def make(name: str, **options: Any) -> Strategy:
     if name == "fedopt":
         options = {"server_optimizer": partial(sgd, lr=1.0, momentum=0.5)} | options
+    if name in PARTIAL:
+        options = {"slots": SLOTS} | options
     made: Strategy = factory(name)(**options)
     return made
 
@@ -78,8 +93,9 @@ def test_every_key_has_a_default_and_a_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_only_what_keeps_state_keeps_any(name: str) -> None:
-    expected = {"scaffold", "feddyn", "local"}
+    expected = {"scaffold", "feddyn", "local"} | STAGED
     assert make(name).has_client_state == (name in expected)
+    assert has_personal(make(name)) == (name in {"local"} | STAGED)
     assert make(name).needs_start_loss == (name == "qfedavg")
 
 
@@ -88,12 +104,13 @@ def test_what_it_says_of_itself(name: str) -> None:
     said = traits(make(name))
     assert said.pooled == (name == "central")
     assert said.is_personal == (name == "local")
+    assert said.is_partial == (name in PARTIAL)
+    assert said.is_staged == (name in STAGED)
+    assert said.own_buffers == (name == "fedbn")
     assert (said.local_steps, said.full_batch) == ((1, True) if name == "fedsgd" else (None, False))
     assert said.needs_sgd == (name in {"scaffold", "fednova"})
     assert not said.collects
-    told = dict.fromkeys(("fedbuff", "fedasync"), ("staleness",))
-    told |= {"scaffold": ("variate",), "qfedavg": ("loss",), "local": ("start",)}
-    assert said.shared == told.get(name, ())
+    assert said.shared == SHARED.get(name, ())
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

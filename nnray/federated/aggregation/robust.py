@@ -11,6 +11,7 @@ from torch import Tensor
 from nnray.errors import ClientFailure
 from nnray.federated.aggregation.aggregator import Aggregator
 from nnray.federated.around import Around, joined, other_part, own_part
+from nnray.federated.rehearsal import rehearsed
 from nnray.federated.strategy import ClientUpdate, Means, Message, Pull, Strategy, Vectors, traits
 
 _PREFIX = "robust"
@@ -101,4 +102,6 @@ def _probe(strategy: Strategy) -> Message:
     """What a client would send that has learnt nothing."""
     still = torch.zeros(1)
     update = ClientUpdate(0, 1, 1, 1.0, 0.0, still, 1.0, 1.0, 1)
-    return strategy.message(update, server=strategy.server_state(still), client={})
+    server = strategy.server_state(still)
+    update = rehearsed(strategy, still, update, server=server, client={})
+    return strategy.message(update, server=server, client={})

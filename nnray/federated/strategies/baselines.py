@@ -40,6 +40,10 @@ class Local(FedAvg):
         """The weights before the first round."""
         return {"start": params.clone()}
 
+    def personal(self, params: Tensor, client: Vectors) -> Tensor:
+        """The client's own weights."""
+        return client["params"]
+
     def pull(self, server: Vectors, client: Vectors) -> Pull:
         """Go on from the client's own weights."""
         return Pull(start=_start(server, client))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nnray.data.splits import DataSplits
-from nnray.federated.strategy import traits
+from nnray.federated.strategy import has_common, traits
 from nnray.runners.federated.course import Course
 from nnray.runners.federated.curves import read_curve
 from nnray.runners.federated.display import FederatedDisplay
@@ -17,6 +17,12 @@ from nnray.runners.folder import RunFolder
 from nnray.runners.recording import PATIENCE_S, input_example, log_model, settle
 from nnray.tracking import Tracker
 from nnray.training.weights import weights_sha256
+
+_NO_COMMON = {
+    False: "note: each client has weights of its own; the model is what they began with",
+    True: "note: each client has layers of its own; the model has what they share, and the rest as it began",
+}
+"""What is said of the recorded model, by whether clients share a part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +54,8 @@ class Ending:
         self._log_curve()
         module = module_of(self.setting, self.course.state.weights)
         sha256, experiment = weights_sha256(module), self.setting.experiment
-        if traits(self.course.strategy).is_personal:
-            self.display.note("note: each client has weights of its own; the model is what they began with")
+        if not has_common(self.course.strategy):
+            self.display.note(_NO_COMMON[traits(self.course.strategy).is_partial])
         uri = log_model(
             self.tracker,
             self.display,

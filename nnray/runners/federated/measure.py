@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from nnray.assembly import build_task
 from nnray.federated.fairness import spread
 from nnray.federated.rounds import RoundReport
-from nnray.federated.strategy import Strategy, traits
+from nnray.federated.strategy import Strategy, has_common, has_personal
 from nnray.federated.weights import Weights
 from nnray.metrics import merge, mode_of
 from nnray.runners.federated.crew import Crew, States
@@ -19,10 +19,13 @@ from nnray.runners.federated.setting import Setting
 def evaluated(
     crew: Crew, setting: Setting, *, strategy: Strategy, weights: Weights, states: States
 ) -> dict[str, float]:
-    """Measure weights everywhere; personal ones of each client on every split, all clients counted alike."""
+    """Measure weights everywhere; personal ones of each client on every split, all clients counted alike.
+
+    On what a client holds out its own weights are measured, where it has some, and beside them the server's.
+    """
     began = time.perf_counter()
     task, metrics = build_task(setting.experiment, setting.info), dict[str, float]()
-    personal = traits(strategy).is_personal
+    personal = not has_common(strategy)
     for split in setting.splits:
         if personal and not states:
             continue
@@ -36,6 +39,9 @@ def evaluated(
         values = [task.summarize(part)[name] for part in parts]
         over = spread(values, higher_is_better=mode_of(name) == "max")
         metrics |= {f"client_{name}_{kind}": value for kind, value in over.items()}
+        if has_personal(strategy) and not personal:
+            common = merge([sums for _, sums in crew.evaluate_clients(weights, {})])
+            metrics |= {f"client_{name}_global": value for name, value in task.summarize(common).items()}
     return metrics | {"evaluate_seconds": time.perf_counter() - began}
 
 

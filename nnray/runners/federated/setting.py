@@ -16,13 +16,14 @@ from nnray.assembly import build_model, build_task
 from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import ConfigError, Problem
-from nnray.federated.client import Alter, ClientTrainer, LocalTraining
+from nnray.federated.client import Alter, ClientTrainer
+from nnray.federated.local import LocalTraining
 from nnray.federated.noise import add_noise
 from nnray.federated.partitions.holdout import hold_out
 from nnray.federated.partitions.partition import Partition, as_partition, everything
 from nnray.federated.statistics import federated_moments
 from nnray.federated.strategy import Strategy, Traits, traits
-from nnray.federated.weights import FlatModel, Weights
+from nnray.federated.weights import FlatModel, Slot, Weights
 from nnray.registry import build
 from nnray.seeding import numpy_rng
 from nnray.training.device import find_device
@@ -114,8 +115,21 @@ def share_out(experiment: Experiment, splits: DataSplits) -> Partition:
     return as_partition(made, num_examples=len(train), name=component.name)
 
 
-def make_strategy(experiment: Experiment) -> Strategy:
+def strategy_of(setting: Setting) -> Strategy:
+    """The strategy, told the model's parameters.
+
+    Raises:
+        ConfigError: It can't be used with them, or with the clients' optimizer.
+    """
+    return make_strategy(setting.experiment, slots=build_flat(setting).slots)
+
+
+def make_strategy(experiment: Experiment, *, slots: Sequence[Slot] = ()) -> Strategy:
     """The strategy, with the server's optimizer where there is one.
+
+    Args:
+        experiment: With a ``federated`` section.
+        slots: The model's parameters; none where nothing is trained.
 
     Raises:
         ConfigError: Its equations don't hold for the clients' optimizer.
@@ -123,7 +137,7 @@ def make_strategy(experiment: Experiment) -> Strategy:
     federated = require_federated(experiment)
     server = federated.server_optimizer
     make_server = None if server is None else functools.partial(build, "optimizer", server)
-    strategy: Strategy = build("strategy", federated.strategy, server_optimizer=make_server)
+    strategy: Strategy = build("strategy", federated.strategy, server_optimizer=make_server, slots=slots)
     if traits(strategy).needs_sgd and not _is_plain_sgd(experiment):
         name = federated.strategy.name
         message = f"{name!r} holds for clients that use SGD without Nesterov: take optimizer: {{name: sgd}}"

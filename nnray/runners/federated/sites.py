@@ -189,6 +189,11 @@ def require_apart(experiment: Experiment) -> None:
     if said.pooled or said.is_personal:
         message = f"{federated.strategy.name!r} does not make one model of what sites send: take another one"
         problems.append(Problem("federated.strategy", message))
+    if said.is_staged:
+        message = (
+            f"{federated.strategy.name!r} has clients keep weights, and what sites keep is sent with updates"
+        )
+        problems.append(Problem("federated.strategy", f"{message}: take another one"))
     if data.validation:
         message = "must be 0 with federated.sites: they measure on federated.holdout of their own examples"
         problems.append(Problem("data.validation", f"{message} (got {data.validation})"))

@@ -14,10 +14,10 @@ from nnray.data.splits import Examples
 from nnray.evaluation.evaluate import evaluate
 from nnray.federated.client import begin_of
 from nnray.federated.outcome import Outcome, RoundStart
-from nnray.federated.strategy import Vectors, traits
+from nnray.federated.strategy import Vectors, personal_params
 from nnray.federated.weights import Weights
 from nnray.metrics import MetricSums
-from nnray.runners.federated.setting import Setting, make_strategy, make_trainer
+from nnray.runners.federated.setting import Setting, make_trainer, strategy_of
 from nnray.runners.federated.stacking import make_block_trainer
 from nnray.training.memory import keep_memory
 
@@ -47,7 +47,7 @@ class Worker:
     def __init__(self, setting: Setting) -> None:
         keep_memory()
         torch.set_num_threads(1)  # the bits must not depend on it; processes fill the cores
-        self._setting, self._strategy = setting, make_strategy(setting.experiment)
+        self._setting, self._strategy = setting, strategy_of(setting)
         self.trainer = make_trainer(setting, self._strategy, on_client=self._begin)
         self._blocks = (
             make_block_trainer(setting, self._strategy, trainer=self.trainer) if setting.stacked else None
@@ -113,10 +113,8 @@ class Worker:
         return self._setting.experiment.training.eval_batch_size
 
     def _load(self, weights: Weights, state: Vectors) -> None:
-        begin = begin_of(weights, state)
-        if traits(self._strategy).is_personal and "params" in state:
-            begin = begin.with_params(state["params"])
-        self.trainer.flat.load(begin)
+        own = personal_params(self._strategy, weights.params, state)
+        self.trainer.flat.load(begin_of(weights, state).with_params(own))
 
     def _measure(self, examples: Examples) -> MetricSums:
         precision = self._setting.experiment.training.precision

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnray.data.splits import Examples
-from nnray.federated.client import ClientTrainer, LocalTraining
+from nnray.federated.client import ClientTrainer
+from nnray.federated.local import LocalTraining
 from nnray.federated.strategy import ClientUpdate, Means, Message, Pull, Strategy, Vectors, Weighted
 
 

@@ -25,7 +25,8 @@ from nnray.runners.federated.sites import require_apart
 from nnray.runners.federated.worker import Worker
 
 SIZES = np.array([200, 200])
-STRATEGIES = [name for name in registry.names("strategy") if name not in ("central", "local")]
+REFUSED = ("central", "local", "fedper", "fedrep", "fedbn", "ditto", "pfedme")
+STRATEGIES = [name for name in registry.names("strategy") if name not in REFUSED]
 """All but those that `require_apart` refuses."""
 
 

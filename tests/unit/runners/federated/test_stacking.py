@@ -39,7 +39,7 @@ def stackable(name: str) -> bool:
     made = small({"strategy": name} | ({"server_optimizer": "sgd"} if name == "fedopt" else {}))
     strategy: Strategy = make_strategy(made)
     said = traits(strategy)
-    return not (strategy.needs_start_loss or said.is_personal or said.pooled)
+    return not (strategy.needs_start_loss or said.is_personal or said.is_staged or said.pooled)
 
 
 STRATEGIES = [name for name in CATALOG["strategy"] if stackable(name)]
