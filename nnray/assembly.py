@@ -13,7 +13,6 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from nnray.config import Experiment, ParallelConfig, flatten
-from nnray.config.privacy import PrivacyConfig
 from nnray.data.batches import Batches
 from nnray.data.prepare import prepare
 from nnray.data.splits import DataInfo, DataSplits, Examples, Split
@@ -41,10 +40,13 @@ from nnray.training.startup import spare_compiler_import, unwrap_step
 from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep
 
-_LEAVE_WEIGHTS = {
+_SECTIONS = ("data", "federated", "model", "optimizer", "privacy", "schedule", "task", "training")
+_LEAVE_WEIGHTS = (
     *("data.root", "privacy.metrics", "privacy.physical_batch_size"),
     *(f"training.{name}" for name in ("checkpoint_every", "device", "eval_batch_size", "threads")),
-}
+    *(f"federated.{name}" for name in ("checkpoint_every", "cpus_per_worker", "evaluate_every")),
+    *(f"federated.{name}" for name in ("gpus_per_worker", "secure", "stacked", "workers")),
+)
 """Settings that the weights don't depend on, but for rounding."""
 
 AnyBatches = Batches | StreamBatches
@@ -92,25 +94,16 @@ class Assembly:
         return evaluate(state.evaluated, batches, self.task, precision=self.experiment.training.precision)
 
 
-def privacy_of(experiment: Experiment) -> PrivacyConfig | None:
-    """The section on privacy; None where there is none."""
-    return getattr(experiment, "privacy", None)
-
-
 def private_seed(experiment: Experiment, info: DataInfo) -> int:
     """The seed of privacy's draws: another one for every training that could come to other weights.
 
     Two trainings with the same noise give it away: what differs between them is free of it. So the draws
     depend on all that the weights depend on, the examples among them.
     """
-    privacy = privacy_of(experiment)
-    assert privacy is not None
-    everything = {**flatten(experiment), **{f"privacy.{k}": v for k, v in privacy.model_dump().items()}}
-    sections = ("data.", "model.", "optimizer.", "privacy.", "schedule.", "task.", "training.")
     values = {
         path: value
-        for path, value in everything.items()
-        if path.startswith(sections) and path not in _LEAVE_WEIGHTS
+        for path, value in flatten(experiment).items()
+        if path.partition(".")[0] in _SECTIONS and not path.startswith(_LEAVE_WEIGHTS)
     }
     return derive(experiment.seed, "privacy", json.dumps(values, sort_keys=True, default=str), info.digest)
 
@@ -159,7 +152,7 @@ def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
         if not isinstance(net, nn.Module):
             problem = f"returned {type(net).__name__}, a torch.nn.Module was expected"
             raise UserCodeError(experiment.model.name, problem)
-        model = preprocess(fitted(net, privacy_of(experiment)), info)
+        model = preprocess(fitted(net, experiment.privacy), info)
         require_logits(experiment.model.name, model, info)
     return model
 
@@ -192,7 +185,7 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
     assert splits.val is not None
     device = own_device(find_device(experiment.training.device), ranks)
     task = build_task(experiment, splits.info)
-    training, privacy = experiment.training, privacy_of(experiment)
+    training, privacy = experiment.training, experiment.privacy
     plan = plan_for(experiment, len(splits.train))
     train = _training_batches(experiment, splits, device=device, ranks=ranks, plan=plan)
     model = build_model(experiment, splits.info).to(device)
@@ -220,7 +213,7 @@ def plan_for(experiment: Experiment, num_examples: int) -> Plan | None:
     Raises:
         ConfigError: The budget doesn't last for one epoch.
     """
-    training, privacy = experiment.training, privacy_of(experiment)
+    training, privacy = experiment.training, experiment.privacy
     return plan_of(privacy, num_examples=num_examples, batch_size=training.batch_size, epochs=training.epochs)
 
 

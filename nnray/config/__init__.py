@@ -7,7 +7,14 @@ from nnray.config.conditions import active, in_order, is_active
 from nnray.config.dump import dump
 from nnray.config.experiment import Experiment
 from nnray.config.expressions import Constraint
-from nnray.config.federated import FederatedConfig, SiteConfig, TargetConfig
+from nnray.config.federated import FederatedConfig
+from nnray.config.federated_parts import (
+    AsynchronousConfig,
+    AttackConfig,
+    SecureConfig,
+    SiteConfig,
+    TargetConfig,
+)
 from nnray.config.load import (
     load,
     override,
@@ -17,6 +24,7 @@ from nnray.config.load import (
     require_validation,
     with_overrides,
 )
+from nnray.config.privacy import PrivacyConfig
 from nnray.config.ranges import Range
 from nnray.config.schema import json_schema
 from nnray.config.sections import (
@@ -32,6 +40,8 @@ from nnray.config.tree import flatten
 
 __all__ = [
     "MEASURES",
+    "AsynchronousConfig",
+    "AttackConfig",
     "Component",
     "Constraint",
     "DataConfig",
@@ -39,7 +49,9 @@ __all__ = [
     "Experiment",
     "FederatedConfig",
     "ParallelConfig",
+    "PrivacyConfig",
     "Range",
+    "SecureConfig",
     "SiteConfig",
     "SweepConfig",
     "TargetConfig",

@@ -8,8 +8,12 @@ from typing import Annotated, Any
 from pydantic import ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 
 from nnray.config.components import Component, Kind, Section
+from nnray.config.composition import conflicts
 from nnray.config.federated import FederatedConfig
 from nnray.config.paths import get
+from nnray.config.privacy import PrivacyConfig
+from nnray.config.private_federation import private_federation_problems
+from nnray.config.private_training import private_training_problems
 from nnray.config.problems import to_problems
 from nnray.config.sections import (
     DataConfig,
@@ -46,6 +50,7 @@ class Experiment(Section):
         parallel: Training by several processes at once.
         sweep: What to search.
         federated: Training by clients that keep their examples.
+        privacy: Differential privacy: what is learnt of one client or one example is bounded.
         tracking: Where it is recorded.
 
     Raises:
@@ -63,6 +68,7 @@ class Experiment(Section):
     parallel: ParallelConfig | None = None
     sweep: SweepConfig | None = None
     federated: FederatedConfig | None = None
+    privacy: PrivacyConfig | None = None
     tracking: Tracking = TrackingConfig()
 
     @property
@@ -99,9 +105,18 @@ class Experiment(Section):
             found = to_problems(error, cls)
             found += [*_validation_problems(values), *space_problems(cls, values, search=search)]
             raise ConfigError("experiment", found) from None
-        if found := [*_validation_problems(made), *space_problems(cls, made, search=search)]:
+        found = [*_validation_problems(made), *space_problems(cls, made, search=search)]
+        found += [*conflicts(made), *_privacy_problems(made)]
+        if found:
             raise ConfigError("experiment", found)
         return made
+
+
+def _privacy_problems(made: Experiment) -> Iterator[Problem]:
+    yield from private_training_problems(
+        made.privacy, data=made.data, training=made.training, sweep=made.sweep, parallel=made.parallel
+    )
+    yield from private_federation_problems(made)
 
 
 def _validation_problems(values: Any) -> Iterator[Problem]:

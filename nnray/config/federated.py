@@ -2,68 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
 from nnray import registry
 from nnray.config.components import Component, Kind, Section, failure
-from nnray.config.sections import Name, Text
+from nnray.config.federated_parts import (
+    AsynchronousConfig,
+    AttackConfig,
+    SecureConfig,
+    Share,
+    SiteConfig,
+    TargetConfig,
+    asynchronous_problems,
+    site_problems,
+)
 from nnray.errors import ConfigError, Problem
-from nnray.fields import Finite, NonNegative, NonNegativeInt, Positive, PositiveInt, Probability
-from nnray.registry import shown
+from nnray.fields import NonNegative, NonNegativeInt, Positive, PositiveInt, Probability
 
 T = TypeVar("T")
-
-
-def _check_fraction(value: float) -> float:
-    if 0 < value <= 1:
-        return value
-    raise failure(f"must be a number above 0 and at most 1 (got {shown(value)})")
-
-
-def _check_measure(value: str) -> str:
-    if re.fullmatch(r"(test|val|train|client)_\w+", value):
-        return value
-    raise failure(
-        f"must be a metric of a round such as test_accuracy, val_loss or client_accuracy (got {shown(value)})"
-    )
-
-
-Share = Annotated[float, AfterValidator(_check_fraction)]
-Measure = Annotated[str, AfterValidator(_check_measure)]
-
-
-class TargetConfig(Section):
-    """What a federated run is to reach; how many rounds that takes is counted.
-
-    Args:
-        metric: Of the round; higher or lower is better by its name.
-        value: To reach.
-        stop: Train no further then.
-    """
-
-    metric: Measure = "test_accuracy"
-    value: Finite
-    stop: bool = False
-
-
-class SiteConfig(Section):
-    """A party with data of its own, on nodes of its own: one client.
-
-    Args:
-        name: Of the site.
-        resource: The custom Ray resource that its nodes carry, and no other site's.
-        root: Folder of its data, there; null: what ``$NNRAY_DATA`` says there, else a cache folder.
-        log: Folder of its egress log, there; null: ``egress`` in the folder of its data.
-    """
-
-    name: Name
-    resource: Text
-    root: Text | None = None
-    log: Text | None = None
 
 
 class FederatedConfig(Section):
@@ -97,6 +56,13 @@ class FederatedConfig(Section):
         target: What is to be reached.
         stacked: Train clients that take equally many steps as one batched model; ``auto``: where faster.
         max_update_norm: Longest update that the gate of a site lets out; null: any that is finite.
+        aggregator: A robust rule in place of the mean over clients; null: the mean.
+        attack: Clients that attack, in simulation.
+        codec: What clients send goes over a thin link.
+        secure: What clients send is masked, so that the server sees nothing but sums.
+        devices: How fast clients are, and when they are there: rounds are then timed in virtual time.
+        round_deadline_s: Virtual seconds after which a round waits no longer for a device; null: for ever.
+        asynchronous: No cohorts: the server steps whenever enough updates have come.
     """
 
     sites: list[SiteConfig] | None = None
@@ -124,6 +90,13 @@ class FederatedConfig(Section):
     target: TargetConfig | None = None
     stacked: Literal["auto"] | bool = "auto"
     max_update_norm: Positive | None = None
+    aggregator: Annotated[Component, Kind("aggregator")] | None = None
+    attack: Annotated[AttackConfig, Kind("client_attack")] | None = None
+    codec: Annotated[Component, Kind("codec")] | None = None
+    secure: SecureConfig | None = None
+    devices: Annotated[Component, Kind("device")] | None = None
+    round_deadline_s: Positive | None = None
+    asynchronous: AsynchronousConfig | None = None
 
     def cohort_of(self, clients: int) -> int:
         """How many of ``clients`` a round takes.
@@ -139,7 +112,7 @@ class FederatedConfig(Section):
     @field_validator("sites")
     @classmethod
     def _check_sites(cls, value: list[SiteConfig] | None) -> list[SiteConfig] | None:
-        for problem in _site_problems(value):
+        for problem in site_problems(value):
             raise failure(problem)
         return value
 
@@ -162,6 +135,22 @@ class FederatedConfig(Section):
             raise failure("can't be true where there are federated.sites: each trains by itself")
         if "sites" in info.data and not sites and name == "max_update_norm" and value is not None:
             raise failure(f"is of the gate of a site: it needs federated.sites (got {value})")
+        return value
+
+    @field_validator("round_deadline_s", "asynchronous")
+    @classmethod
+    def _check_timed(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and "devices" in info.data and info.data["devices"] is None:
+            raise failure("is in virtual time: it needs federated.devices, such as {name: lognormal}")
+        return value
+
+    @field_validator("asynchronous")
+    @classmethod
+    def _check_asynchronous(
+        cls, value: AsynchronousConfig | None, info: ValidationInfo
+    ) -> AsynchronousConfig | None:
+        for problem in asynchronous_problems(value, info.data):
+            raise failure(problem)
         return value
 
     @field_validator("clients")
@@ -283,19 +272,3 @@ def _known_clients(info: ValidationInfo) -> int | None:
     sites: list[SiteConfig] | None = info.data.get("sites")
     clients: int | None = info.data.get("clients")
     return len(sites) if sites else clients
-
-
-_NOT_CUSTOM = ("CPU", "GPU", "memory", "object_store_memory")
-
-
-def _site_problems(sites: list[SiteConfig] | None) -> Iterator[str]:
-    if sites is None:
-        return
-    if not sites:
-        yield "is empty: name at least one site, or leave it out"
-    for key in ("name", "resource"):
-        values = [getattr(site, key) for site in sites]
-        if twice := sorted({value for value in values if values.count(value) > 1}):
-            yield f"has the {key} {twice[0]!r} twice: each site has its own"
-    if wrong := [site.resource for site in sites if site.resource in _NOT_CUSTOM]:
-        yield f"has the resource {wrong[0]!r}, which any node may have: take a custom one of the site's nodes"

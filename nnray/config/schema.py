@@ -9,16 +9,22 @@ from typing import Any
 from pydantic import BaseModel
 
 from nnray.config.experiment import Experiment
-from nnray.config.federated import FederatedConfig, TargetConfig
+from nnray.config.federated import FederatedConfig
+from nnray.config.federated_parts import AsynchronousConfig, AttackConfig, SecureConfig, TargetConfig
+from nnray.config.privacy import PrivacyConfig
 from nnray.config.ranges import Range
 from nnray.config.sections import EarlyStopping, ParallelConfig, SweepConfig, TrackingConfig, TrainingConfig
 from nnray.registry import read_help
 
 _SECTIONS = (
+    AsynchronousConfig,
+    AttackConfig,
     EarlyStopping,
     FederatedConfig,
     ParallelConfig,
+    PrivacyConfig,
     Range,
+    SecureConfig,
     SweepConfig,
     TargetConfig,
     TrackingConfig,

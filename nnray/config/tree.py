@@ -44,7 +44,7 @@ def _plain(value: Any, *, defaults: bool) -> Any:
             key: _plain(item, defaults=defaults)
             for key, item in items.items()
             if (defaults or names[key] in value.model_fields_set)
-            and not (key in ("parallel", "sweep", "federated") and item is None)
+            and not (key in ("parallel", "sweep", "federated", "privacy") and item is None)
         }
     if isinstance(value, list | tuple):
         return [_plain(item, defaults=defaults) for item in value]

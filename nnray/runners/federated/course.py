@@ -23,7 +23,7 @@ from nnray.runners.federated.crew import Crew
 from nnray.runners.federated.history import History, RoundRecord
 from nnray.runners.federated.measure import evaluated, told
 from nnray.runners.federated.participants import Participants
-from nnray.runners.federated.setting import Setting, client_lrs, first_weights, make_strategy
+from nnray.runners.federated.setting import Setting, client_lrs, first_weights, strategy_of
 from nnray.runners.federated.states import ClientStates
 from nnray.seeding import numpy_rng
 from nnray.training.storage import LocalFolder
@@ -43,7 +43,7 @@ class Course:
         self, setting: Setting, folder: Path, crew: Crew, *, on_skipped: Callable[[str], None]
     ) -> None:
         self._setting, self._crew = setting, crew
-        self.strategy = make_strategy(setting.experiment)
+        self.strategy = strategy_of(setting)
         self._history = History(LocalFolder(folder))
         self._states = ClientStates(folder / "clients")
         self.participants = Participants(setting.population)

@@ -16,6 +16,7 @@ from nnray.assembly import build_model, build_task
 from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import ConfigError, Problem
+from nnray.federated.attacks.attack import stamped
 from nnray.federated.client import Alter, ClientTrainer
 from nnray.federated.local import LocalTraining
 from nnray.federated.noise import add_noise
@@ -25,6 +26,8 @@ from nnray.federated.statistics import federated_moments
 from nnray.federated.strategy import Strategy, Traits, traits
 from nnray.federated.weights import FlatModel, Slot, Weights
 from nnray.registry import build
+from nnray.runners.federated.guarantee import Guarantee, guarantee_of
+from nnray.runners.federated.wrapping import altered, attack_of, wrapped
 from nnray.seeding import numpy_rng
 from nnray.training.device import find_device
 from nnray.training.startup import spare_compiler_import, unwrap_step
@@ -45,6 +48,7 @@ class Setting:
         splits: Examples that the server evaluates on, by name: ``val``, ``test``.
         steps: Steps of each client; None for what the experiment says.
         stacked: Whether clients whose steps are alike train side by side.
+        guarantee: What is promised to each client; None for nothing.
     """
 
     experiment: Experiment
@@ -56,6 +60,7 @@ class Setting:
     splits: dict[str, Examples]
     steps: int | None
     stacked: bool = False
+    guarantee: Guarantee | None = None
 
     @property
     def federated(self) -> FederatedConfig:
@@ -95,7 +100,17 @@ def make_setting(experiment: Experiment, splits: DataSplits, *, tests: bool = Tr
         population = everything(population)
     measured = {"val": splits.val, "test": splits.test() if tests and splits.test else None}
     found = {name: part for name, part in measured.items() if isinstance(part, Examples)}
-    return Setting(experiment, info, train, partition, population, held, found, steps)
+    guarantee = guarantee_of(experiment, num_clients=len(population))
+    setting = Setting(experiment, info, train, partition, population, held, found, steps, guarantee=guarantee)
+    return _with_backdoor(setting)
+
+
+def _with_backdoor(setting: Setting) -> Setting:
+    """With test examples that carry the mark of a backdoor: accuracy on them is its success rate."""
+    attack, tests = attack_of(setting), setting.splits.get("test")
+    if attack is None or attack.trigger is None or tests is None:
+        return setting
+    return replace(setting, splits={**setting.splits, "backdoor": stamped(tests, attack)})
 
 
 def share_out(experiment: Experiment, splits: DataSplits) -> Partition:
@@ -121,7 +136,9 @@ def strategy_of(setting: Setting) -> Strategy:
     Raises:
         ConfigError: It can't be used with them, or with the clients' optimizer.
     """
-    return make_strategy(setting.experiment, slots=build_flat(setting).slots)
+    flat = build_flat(setting)
+    strategy = make_strategy(setting.experiment, slots=flat.slots)
+    return wrapped(strategy, setting, slots=flat.slots, size=len(flat.params))
 
 
 def make_strategy(experiment: Experiment, *, slots: Sequence[Slot] = ()) -> Strategy:
@@ -157,7 +174,7 @@ def make_trainer(
         examples=setting.train,
         population=setting.population,
         local=local_training(setting, traits(strategy)),
-        alter=_noise(setting),
+        alter=altered(setting, _noise(setting)),
         on_client=on_client,
     )
 

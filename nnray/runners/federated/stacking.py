@@ -27,6 +27,7 @@ from nnray.runners.federated.setting import (
     local_training,
     make_optimizer,
     make_strategy,
+    strategy_of,
 )
 from nnray.training.startup import unwrap_step
 
@@ -48,7 +49,7 @@ def decide(setting: Setting) -> Setting:
     wanted = setting.federated.stacked
     if wanted is False:
         return setting
-    strategy = make_strategy(setting.experiment)
+    strategy = strategy_of(setting)
     reasons = list(_ruled_out(setting, strategy))
     if wanted == "auto":
         return replace(setting, stacked=not reasons and _pays(setting, strategy))
@@ -138,6 +139,9 @@ def _ruled_out(setting: Setting, strategy: Strategy) -> Iterator[str]:
         "training.l1": bool(training.l1),
         "training.max_grad_norm": training.max_grad_norm is not None,
         "federated.deadline_s": setting.federated.deadline_s is not None,
+        "federated.secure": setting.federated.secure is not None,
+        "federated.attack": setting.federated.attack is not None,
+        "privacy.unit: example": _private_examples(setting),
         "a partition with noise": setting.population.noise is not None,
         "a strategy that measures clients before they train": strategy.needs_start_loss,
         "a strategy in which clients have weights of their own": said.is_personal,
@@ -145,6 +149,11 @@ def _ruled_out(setting: Setting, strategy: Strategy) -> Iterator[str]:
         "a strategy that pools all examples": said.pooled,
     }
     yield from (reason for reason, applies in found.items() if applies)
+
+
+def _private_examples(setting: Setting) -> bool:
+    privacy = setting.experiment.privacy
+    return privacy is not None and privacy.unit == "example"
 
 
 def _pays(setting: Setting, strategy: Strategy) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from nnray.assembly import plan_for, privacy_of
+from nnray.assembly import plan_for
 from nnray.config import Experiment, with_overrides
 from nnray.errors import ConfigError
 from nnray.privacy.accounting import Phase, epsilon_of
@@ -22,7 +22,7 @@ def total_epsilon(experiment: Experiment, trials: Iterable[Trial], *, num_exampl
         trials: All that have begun, failed ones among them.
         num_examples: Of the training split.
     """
-    privacy = privacy_of(experiment)
+    privacy = experiment.privacy
     if privacy is None or privacy.unit != "example" or _trains_clients(experiment):
         return None
     phases = list(phases_of(experiment, trials, num_examples=num_examples))
@@ -60,7 +60,7 @@ def told(experiment: Experiment, epsilon: float, *, num_trials: int) -> str:
         epsilon: Of all trials together.
         num_trials: How many they are.
     """
-    privacy = privacy_of(experiment)
+    privacy = experiment.privacy
     assert privacy is not None
     return (
         f"epsilon {epsilon:.4g} at delta {privacy.delta:g} for one training example, by all {num_trials} "

@@ -20,6 +20,10 @@ FAKES = {
     "partition": ("iid", "natural"),
     "sampler": ("uniform", "poisson"),
     "strategy": ("fedavg", "fedopt"),
+    "aggregator": ("median",),
+    "client_attack": ("sign_flip",),
+    "codec": ("top_k",),
+    "device": ("lognormal",),
 }
 
 

@@ -162,7 +162,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
         ({"training": {"metric": "accuracy"}}, "must be a metric such as val_accuracy"),
         ({"tracking": {"dir": ""}}, "tracking.dir: must be text that is not empty (got '')"),
         ({"tracking": {"dir": "a\x00b"}}, "tracking.dir: must be text that is not empty"),
-        ({"privacy": {}}, "privacy: unknown key"),
+        ({"private": {}}, "private: unknown key"),
     ],
 )
 def test_each_mistake_has_one_clear_message(sections: dict[str, Any], expected: str) -> None:

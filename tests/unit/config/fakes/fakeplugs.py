@@ -105,3 +105,35 @@ def fedavg(*, weighting: Literal["examples", "uniform"] = "examples") -> Any:
 def fedopt(*, server_optimizer: Any, tau: Positive = 1e-3) -> Any:
     """An optimizer on the server."""
     return server_optimizer, tau
+
+
+def median() -> object:
+    """The middle of what clients send."""
+    return object()
+
+
+def sign_flip(info: object, *, factor: float = 1.0) -> object:
+    """The opposite of what was learnt.
+
+    Args:
+        factor: So many times.
+    """
+    return object()
+
+
+def top_k(*, share: float = 0.1) -> object:
+    """The largest entries.
+
+    Args:
+        share: Of all.
+    """
+    return object()
+
+
+def lognormal(num_clients: int, rng: object, *, sigma: float = 1.0) -> object:
+    """A few are slow.
+
+    Args:
+        sigma: How slow.
+    """
+    return object()
