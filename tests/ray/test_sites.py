@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,22 @@ class Cluster:
 
     def run(self, folder: str, *experiments: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """What came of each, and the node of each site."""
+        *_, last = lines = self._driven(folder, *experiments)
+        return self._results(lines), json.loads(last.removeprefix("NODES "))
+
+    def killed(self, folder: str, experiment: dict[str, Any]) -> None:
+        """Begin a run whose driver does not live to its end."""
+        self._driven(folder, experiment, ends=-signal.SIGKILL)
+
+    def resumed(self, folder: str) -> dict[str, Any]:
+        """What came of the newest run in a folder, gone on with."""
+        (found,) = self._results(self._driven(folder))
+        return found
+
+    def _driven(self, folder: str, *experiments: dict[str, Any], ends: int = 0) -> list[str]:
+        """What a driver in a folder says, whose experiments are these, or the one that is there."""
         place = self.nodes.folder / folder
-        place.mkdir()
+        place.mkdir(exist_ok=not experiments)
         (place / "experiments.json").write_text(json.dumps(experiments))
         program = (
             f"import os, runpy, sys; sys.argv[0] = {str(HERE / 'sites_driver.py')!r}; "
@@ -52,10 +67,11 @@ class Cluster:
         driver = self.nodes.python(program, str(place), "experiments.json")
         assert driver.stdout is not None
         lines = driver.stdout.read().splitlines()
-        assert driver.wait() == 0, lines
-        found = [json.loads(line[7:]) for line in lines if line.startswith("RESULT ")]
-        (nodes,) = (json.loads(line[6:]) for line in lines if line.startswith("NODES "))
-        return found, nodes
+        assert driver.wait() == ends, lines
+        return lines
+
+    def _results(self, lines: list[str]) -> list[dict[str, Any]]:
+        return [json.loads(line[7:]) for line in lines if line.startswith("RESULT ")]
 
     def places_with(self, canary: bytes) -> list[str]:
         """Files and object stores that hold some bytes; the folders of the data are not looked at."""
@@ -122,6 +138,10 @@ def sited(cluster: Cluster, federated: Mapping[str, Any] | None = None, **data: 
 
 def breaks(how: str, client: int, once: str = "") -> dict[str, Any]:
     return {"name": f"{CODE}breaks", "how": how, "client": client, "once": once}
+
+
+def halts(number: int, once: Path) -> dict[str, Any]:
+    return {"name": f"{CODE}halts", "number": number, "once": str(once)}
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +220,30 @@ def test_a_site_whose_process_is_killed_begins_anew(apart: Any) -> None:
     assert killed["sha256"] == apart[0][0]["sha256"]
     assert len(killed["faults"]) == 1
     assert "site south was lost" in killed["faults"][0]
+
+
+def test_a_run_whose_driver_is_killed_goes_on_with_the_same_bits(
+    cluster: Cluster, apart: Any, together: dict[str, Any]
+) -> None:
+    """In the middle of round 2 of 3: the sites begin anew, and a site whose data have changed is refused."""
+    once, folder = cluster.nodes.folder / "halted", cluster.nodes.folder / "east"
+    write_clinic(folder, "north", 0)
+    sites = [cluster.site("north") | {"root": str(folder)}, cluster.site("south")]
+    cluster.killed("halting", experiment({"sites": sites, "strategy": halts(2, once)}))
+    write_clinic(folder, "south", 1)
+    error = cluster.resumed("halting")["error"]
+    assert error.startswith("DataError: ")
+    assert "the sites' examples are not as many" in error
+    (folder / "south.npz").unlink()
+    result = cluster.resumed("halting")
+    assert result["sha256"] == apart[0][0]["sha256"]
+    assert result["metrics"] == apart[0][0]["metrics"]
+    assert (result["rounds"], result["faults"]) == ([1, 2, 3], [])
+    log = folder / "egress" / f"{result['run']}-north.jsonl"
+    sent = [json.loads(line) for line in log.read_text().splitlines()]
+    first, second, *others = [line["round"] for line in sent if line["kind"] == "update"]
+    assert (first, second) == (1, 2)
+    assert others in ([2, 3], [1, 2, 3]), "round 1 again where its checkpoint was still being written"
 
 
 def test_an_update_with_more_in_it_is_refused(cluster: Cluster, apart: Any) -> None:

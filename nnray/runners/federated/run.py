@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nnray.assembly import load_data
 from nnray.config import Experiment, require_federated
+from nnray.errors import DataError
 from nnray.runners.cluster import Cluster
 from nnray.runners.federated.checks import require_possible
 from nnray.runners.federated.course import Course
@@ -55,6 +56,7 @@ def run(
             sites = _sites(experiment, folder, display)
             if sites is not None:
                 stack.enter_context(sites)
+                _require_same(folder, sites)
             splits = load_data(experiment) if sites is None else sites.splits
             setting = decide(make_setting(experiment, splits)) if sites is None else sites.setting
             require_possible(setting)
@@ -92,6 +94,21 @@ def _sites(experiment: Experiment, folder: RunFolder, display: FederatedDisplay)
 
     on_fault = _noting(folder, display)
     return Sites(experiment, run=folder.name, search=folder.record["search"], on_fault=on_fault)
+
+
+def _require_same(folder: RunFolder, sites: Sites) -> None:
+    """Refuse to go on with a run on data that it did not begin with.
+
+    Raises:
+        DataError: The sites tell other forms, sizes or classes than they did then.
+    """
+    found = sites.setting.info.digest
+    if folder.record.get("sites_digest", found) != found:
+        raise DataError(
+            f"{folder.name}: the sites' examples are not as many, or not of the form, that they were when "
+            "the run began: bring those back and say nnray resume, or begin another run with nnray federate"
+        )
+    folder.update(sites_digest=found)
 
 
 def _noting(folder: RunFolder, display: FederatedDisplay) -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""Patients in files, one file a clinic; and a strategy in which a clinic goes wrong."""
+"""Patients in files, one file a clinic; and strategies in which a clinic or the server goes wrong."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nnray.federated.strategies.scaffold import Scaffold
-from nnray.federated.strategy import ClientUpdate, Message, Vectors, Weighted
+from nnray.federated.strategy import ClientUpdate, Means, Message, Vectors, Weighted
 
 
 def patients(*, root: str, broken: str = "") -> dict[str, Any]:
@@ -74,3 +75,27 @@ class Breaking(Scaffold):
         if self.how == "raise":
             raise RuntimeError(f"CANARY-of-client-{update.client}: {update.delta}")
         return Message({**sent.vectors, "extra": Weighted(torch.ones_like(update.delta))}, kept=sent.kept)
+
+
+def halts(*, number: int, once: str) -> Halting:
+    """SCAFFOLD whose server is killed in the middle of a round.
+
+    Args:
+        number: Of the round.
+        once: A file that is made the first time, after which nothing is killed any more.
+    """
+    return Halting(weighting="uniform", number=number, once=once)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halting(Scaffold):
+    """See `halts`."""
+
+    number: int
+    once: str
+
+    def step(self, params: Tensor, means: Means, *, server: Vectors) -> tuple[Tensor, Vectors]:
+        if means.round == self.number and not Path(self.once).exists():
+            Path(self.once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Scaffold.step(self, params, means, server=server)
