@@ -38,6 +38,14 @@ class Cohort:
         return len(self.chosen)
 
 
+def with_client(cohort: Cohort, client: int) -> Cohort:
+    """A cohort that has a client in any case."""
+    if client in cohort.chosen:
+        return cohort
+    chosen = np.sort(np.append(cohort.chosen, client))
+    return Cohort(chosen, cohort.spares[cohort.spares != client])
+
+
 def uniform(num_clients: int, rng: np.random.Generator, *, cohort: int, spare: NonNegativeInt = 0) -> Cohort:
     """So many clients, every set of them equally likely."""
     if cohort > num_clients:

@@ -13,19 +13,18 @@ from pathlib import Path
 
 from nnray.config import Experiment, TargetConfig
 from nnray.federated.outcome import Outcome, RoundStart
-from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
-from nnray.federated.sampling import Cohort
+from nnray.federated.rounds import RoundReport, RoundState
 from nnray.federated.weights import Weights
 from nnray.metrics import better, mode_of
-from nnray.registry import bind
 from nnray.runners.federated.checkpoints import Checkpoints, Progress
 from nnray.runners.federated.crew import Crew
+from nnray.runners.federated.events import EventLog
 from nnray.runners.federated.history import History, RoundRecord
-from nnray.runners.federated.measure import evaluated, told
+from nnray.runners.federated.measure import evaluated, private_part, told
+from nnray.runners.federated.pacing import paced
 from nnray.runners.federated.participants import Participants
 from nnray.runners.federated.setting import Setting, client_lrs, first_weights, strategy_of
 from nnray.runners.federated.states import ClientStates
-from nnray.seeding import numpy_rng
 from nnray.training.storage import LocalFolder
 
 
@@ -48,7 +47,7 @@ class Course:
         self._states = ClientStates(folder / "clients")
         self.participants = Participants(setting.population)
         self._checkpoints = Checkpoints(folder / "checkpoints", self._states, before=self._history.sync)
-        self._sample = bind("sampler", setting.federated.sampler)
+        self._events = EventLog(folder)
         self._lrs = client_lrs(setting)
         self._began, self._before = time.perf_counter(), 0.0
         self._best = Best(setting.experiment)
@@ -85,10 +84,16 @@ class Course:
     def is_over(self, number: int) -> bool:
         """Whether a round is the last."""
         federated = self._setting.federated
-        if number >= federated.rounds:
+        if number >= min(federated.rounds, self.affordable):
             return True
         target = federated.target
         return target is not None and target.stop and self.target_round(number) is not None
+
+    @property
+    def affordable(self) -> int:
+        """Rounds that a privacy budget lasts for; all of them without one."""
+        guarantee = self._setting.guarantee
+        return self._setting.federated.rounds if guarantee is None else guarantee.rounds
 
     def target_round(self, number: int) -> int | None:
         """The first round that reached the target, up to one."""
@@ -108,25 +113,9 @@ class Course:
         return found.state
 
     def _rounds(self) -> Iterator[RoundReport]:
-        federated = self._setting.federated
-        return rounds(
-            self.state,
-            self.strategy,
-            num_rounds=federated.rounds,
-            draw=self._draw,
-            train_clients=self._train_clients,
-            population=len(self._setting.population),
-            policy=Policy(federated.on_client_error, federated.min_updates),
-            lr_of=lambda number: self._lrs[number - 1],
+        return paced(
+            self._setting, self.strategy, self.state, train_clients=self._train_clients, lrs=self._lrs
         )
-
-    def _draw(self, number: int) -> Cohort:
-        setting, federated = self._setting, self._setting.federated
-        clients = len(setting.population)
-        cohort = 1 if clients == 1 else federated.cohort_of(clients)
-        rng = numpy_rng(setting.experiment.seed, "cohort", number)
-        drawn: Cohort = self._sample(clients, rng, cohort=cohort, round=number, spare=federated.over_select)
-        return drawn
 
     def _train_clients(self, start: RoundStart, clients: Sequence[int]) -> Outcome:
         return self._crew.train(start, clients, self._states)
@@ -136,6 +125,7 @@ class Course:
         self.state = report.state
         self._states.take(report.kept)
         self.participants.take(report)
+        self._events.record(report)
         number = report.state.round
         record = self._history.record(number, self._measure(report), faults=report.faults)
         self._reached.update(record)
@@ -151,7 +141,7 @@ class Course:
         federated, number = self._setting.federated, report.state.round
         began = time.perf_counter()
         metrics = told(report, lr=self._lrs[number - 1])
-        if number % federated.evaluate_every == 0 or number >= federated.rounds:
+        if number % federated.evaluate_every == 0 or number >= min(federated.rounds, self.affordable):
             metrics |= evaluated(
                 self._crew,
                 self._setting,
@@ -159,7 +149,8 @@ class Course:
                 weights=report.state.weights,
                 states=self._states,
             )
-        return metrics | {"round_seconds": report.seconds + time.perf_counter() - began}
+        metrics = metrics | {"round_seconds": report.seconds + time.perf_counter() - began}
+        return private_part(metrics, self._setting, number=number)
 
 
 class Best:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nnray.data.splits import DataSplits
 from nnray.federated.strategy import has_common, traits
+from nnray.runners.federated import events
 from nnray.runners.federated.course import Course
 from nnray.runners.federated.curves import read_curve
 from nnray.runners.federated.display import FederatedDisplay
@@ -50,7 +51,7 @@ class Ending:
     def result(self) -> FederatedResult:
         """Record what is left to record, and end the run."""
         metrics = self._metrics()
-        self.tracker.log_text(self.key, self.course.participants.csv(), "clients.csv")
+        self._log_clients()
         self._log_curve()
         module = module_of(self.setting, self.course.state.weights)
         sha256, experiment = weights_sha256(module), self.setting.experiment
@@ -105,6 +106,19 @@ class Ending:
     @property
     def _target_round(self) -> int | None:
         return self.course.target_round(self.course.state.round)
+
+    def _log_clients(self) -> None:
+        """What each client has contributed, unless that is to stay with it; and events of virtual time."""
+        privacy = self.setting.experiment.privacy
+        if privacy is None or privacy.metrics != "withheld":
+            self.tracker.log_text(self.key, self.course.participants.csv(), "clients.csv")
+        if found := events.told(self.folder.path):
+            self.tracker.log_text(self.key, "\n".join(found) + "\n", "events.txt")
+        if self.course.affordable < self.setting.federated.rounds:
+            self.display.note(
+                f"note: the privacy budget is spent after {self.course.affordable} of "
+                f"{self.setting.federated.rounds} rounds"
+            )
 
     def _log_curve(self) -> None:
         """The first of these that was measured, over rounds, bytes and steps."""

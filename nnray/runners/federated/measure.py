@@ -10,6 +10,7 @@ from nnray.assembly import build_task
 from nnray.federated.fairness import spread
 from nnray.federated.rounds import RoundReport
 from nnray.federated.strategy import Strategy, has_common, has_personal
+from nnray.federated.virtual.report import TimedReport
 from nnray.federated.weights import Weights
 from nnray.metrics import merge, mode_of
 from nnray.runners.federated.crew import Crew, States
@@ -63,4 +64,25 @@ def told(report: RoundReport, *, lr: float) -> dict[str, float]:
         "bytes_up": report.bytes_up,
         "train_seconds": report.seconds,
     }
+    if isinstance(report, TimedReport):
+        metrics = {**metrics, **report.metrics()}
     return {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
+
+
+def private_part(metrics: Mapping[str, float], setting: Setting, *, number: int) -> dict[str, float]:
+    """What may be told of a round, and what it has spent of its clients' privacy.
+
+    Args:
+        metrics: Of the round.
+        setting: Of the run.
+        number: Of the round.
+    """
+    privacy, guarantee = setting.experiment.privacy, setting.guarantee
+    told_of = dict(metrics)
+    if privacy is not None and privacy.metrics == "withheld":
+        told_of = {
+            name: value for name, value in metrics.items() if not name.startswith(("train_loss", "client_"))
+        }
+    if guarantee is not None:
+        told_of["epsilon"] = guarantee.epsilon(number)
+    return told_of

@@ -15,6 +15,7 @@ from nnray.runners.federated.course import Course
 from nnray.runners.federated.crew import Alone, Crew
 from nnray.runners.federated.display import FederatedDisplay
 from nnray.runners.federated.ending import Ending
+from nnray.runners.federated.guarantee import declare
 from nnray.runners.federated.result import FederatedResult
 from nnray.runners.federated.setting import (
     Setting,
@@ -62,6 +63,7 @@ def run(
             require_possible(setting)
         key = stack.enter_context(recorded(experiment, folder, tracker=tracker, verb="federate"))
         record_inputs(folder, tracker, run=key, splits=splits)
+        declare(setting, tracker, display, run=key)
         with _crew(setting, folder, display, workers=workers, sites=sites) as crew:
             course = Course(setting, folder.path, crew, on_skipped=display.note)
             with display:

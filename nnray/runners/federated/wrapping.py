@@ -52,7 +52,7 @@ def wrapped(strategy: Strategy, setting: Setting, *, slots: Sequence[Slot], size
     if setting.guarantee is not None:
         strategy = _private(strategy, setting, setting.guarantee, slots=slots, size=size)
     if (rule := aggregator_of(setting)) is not None:
-        _refuse(setting, "federated.aggregator", robust.problems(strategy))
+        _refuse(setting, "federated.aggregator", robust.problems(strategy, size=size))
         strategy = robust.Robust(strategy, rule)
     if (attack := attack_of(setting)) is not None:
         _refuse(setting, "federated.attack", attacked.problems(strategy, attack))

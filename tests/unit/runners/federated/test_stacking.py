@@ -36,6 +36,8 @@ def setting(made: Experiment) -> Setting:
 
 
 def stackable(name: str) -> bool:
+    if name in ("fedbuff", "fedasync"):  # which have no rounds of cohorts
+        return False
     made = small({"strategy": name} | ({"server_optimizer": "sgd"} if name == "fedopt" else {}))
     strategy: Strategy = make_strategy(made)
     said = traits(strategy)
