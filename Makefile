@@ -17,8 +17,8 @@ demo: $(READY) ## the main job: tune a network on digits, every trial and model 
 	@$(BIN)/nnray sweep jobs/digits.yaml $(ARGS)
 	@echo "            (nnray is in $(BIN); here, make ui opens it too)"
 
-test: $(READY) ## run every test
-	@$(BIN)/pytest $(ARGS)
+test: $(READY) ## run every test (ARGS=...: those that pytest is told of)
+	@$(BIN)/python $(if $(strip $(ARGS)),-m pytest $(ARGS),tests/all.py)
 
 check: $(READY) ## format, lint, types, layers, cluster files and docs in one
 	@echo "== format"; $(BIN)/ruff format --check .

@@ -25,7 +25,7 @@ from nnray.runners.federated.sites import require_apart
 from nnray.runners.federated.worker import Worker
 
 SIZES = np.array([200, 200])
-REFUSED = ("central", "local", "fedper", "fedrep", "fedbn", "ditto", "pfedme")
+REFUSED = ("central", "local", "fedper", "fedrep", "fedbn", "ditto", "pfedme", "fedbuff", "fedasync")
 STRATEGIES = [name for name in registry.names("strategy") if name not in REFUSED]
 """All but those that `require_apart` refuses."""
 
