@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from nnray.config.federated import FederatedConfig
+from nnray.config.privacy import PrivacyConfig
 from nnray.errors import Problem
 
-if TYPE_CHECKING:
-    from nnray.config.experiment import Experiment
-    from nnray.config.federated import FederatedConfig
-    from nnray.config.privacy import PrivacyConfig
+
+class Asking(Protocol):
+    """An experiment, as far as this is about it."""
+
+    @property
+    def federated(self) -> FederatedConfig | None:
+        """Its section on rounds."""
+
+    @property
+    def privacy(self) -> PrivacyConfig | None:
+        """Its section on privacy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,7 @@ class Feature:
 
     path: str
     title: str
-    is_asked: Callable[[Experiment], bool]
+    is_asked: Callable[[Asking], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +59,27 @@ class Ban:
     instead: str
 
 
-def _of(ask: Callable[[FederatedConfig], bool]) -> Callable[[Experiment], bool]:
+def _of(ask: Callable[[FederatedConfig], bool]) -> Callable[[Asking], bool]:
     return lambda made: made.federated is not None and ask(made.federated)
 
 
-def _unit(unit: str) -> Callable[[Experiment], bool]:
+def _unit(unit: str) -> Callable[[Asking], bool]:
     return lambda made: made.federated is not None and made.privacy is not None and made.privacy.unit == unit
 
 
-def _privacy(made: Experiment) -> PrivacyConfig:
+def _privacy(made: Asking) -> PrivacyConfig:
     assert made.privacy is not None, "asked for after the unit"
     return made.privacy
 
 
-def _mechanism(made: Experiment, name: str) -> bool:
+def _mechanism(made: Asking, name: str) -> bool:
     return _unit("client")(made) and _privacy(made).mechanism == name
 
 
 _PERSONAL = ("fedper", "fedrep", "fedbn", "ditto", "pfedme")
 _OTHER_CODECS = ("top_k", "qsgd", "int8", "signsgd", "powersgd")
 _COLLUDING = ("alie", "inner_product")
+_LYING = ("sign_flip", "gaussian", "scale", *_COLLUDING)
 
 FEATURES: Mapping[str, Feature] = {
     "client privacy": Feature("privacy.unit", "privacy of clients", _unit("client")),
@@ -97,6 +107,11 @@ FEATURES: Mapping[str, Feature] = {
         "an attack whose clients collude",
         _of(lambda f: f.attack is not None and f.attack.name in _COLLUDING),
     ),
+    "lying attack": Feature(
+        "federated.attack",
+        "an attack on what clients send",
+        _of(lambda f: f.attack is not None and f.attack.name in _LYING),
+    ),
     "codec": Feature("federated.codec", "a codec", _of(lambda f: f.codec is not None)),
     "own entries": Feature(
         "federated.codec",
@@ -123,6 +138,7 @@ FEATURES: Mapping[str, Feature] = {
 _NO_SITE = "is simulated, and sites are parties of their own"
 _NOT_AT_SITES = "the gate of a site doesn't know its messages"
 _NOTHING_SENT = "its clients send nothing"
+_AUTO = "leave federated.stacked at auto"
 _NO_CLIENTS = "it has all examples in one place, and no clients"
 
 BANS: tuple[Ban, ...] = (
@@ -138,8 +154,9 @@ BANS: tuple[Ban, ...] = (
         "take fedavg, fedprox, fedavgm or fedadam"),
     Ban("client privacy", "sites", "a handful of sites leaves no crowd to be hidden in",
         "take privacy.unit: example, which protects each example at its site"),
-    Ban("example privacy", "side by side", "each client draws its own examples",
-        "leave federated.stacked at auto"),
+    Ban("client privacy", "local", _NOTHING_SENT, "leave privacy out: nothing of a client leaves it"),
+    Ban("client privacy", "central", _NO_CLIENTS, "take nnray train with privacy.unit: example"),
+    Ban("example privacy", "side by side", "each client draws its own examples", _AUTO),
     Ban("example privacy", "central", _NO_CLIENTS, "take nnray train, which obeys the same section"),
     Ban("secure", "robust", "a rule looks at single updates, and the server sees none",
         "leave secure out, or take the mean and privacy.unit: client, whose clipping bounds each client"),
@@ -150,8 +167,7 @@ BANS: tuple[Ban, ...] = (
     Ban("secure", "asynchronous", "masks cancel among the clients of one cohort", "leave asynchronous out"),
     Ban("secure", "spares", "a client that has agreed on no keys can't stand in",
         "leave them out: who drops out is recovered from, up to secure.dropped of the cohort"),
-    Ban("secure", "side by side", "what clients send is summed before it could be masked",
-        "leave federated.stacked at auto"),
+    Ban("secure", "side by side", "what clients send is summed before it could be masked", _AUTO),
     Ban("secure", "sites", _NOT_AT_SITES, "leave one of them out"),
     Ban("secure", "local", _NOTHING_SENT, "leave secure out"),
     Ban("secure", "central", _NO_CLIENTS, "leave secure out"),
@@ -160,8 +176,9 @@ BANS: tuple[Ban, ...] = (
     Ban("robust", "local", _NOTHING_SENT, "leave the rule out"),
     Ban("robust", "central", _NO_CLIENTS, "leave the rule out"),
     Ban("attack", "sites", _NO_SITE, "share out a data set among clients to try an attack"),
-    Ban("attack", "side by side", "attackers do not train as others do", "leave federated.stacked at auto"),
+    Ban("attack", "side by side", "attackers do not train as others do", _AUTO),
     Ban("attack", "central", _NO_CLIENTS, "leave the attack out"),
+    Ban("lying attack", "local", _NOTHING_SENT, "take label_flip or backdoor, which alter examples"),
     Ban("colluding attack", "asynchronous", "it reads what others send in the same round",
         "take sign_flip, gaussian or scale"),
     Ban("codec", "sites", _NOT_AT_SITES, "leave the codec out"),
@@ -172,10 +189,18 @@ BANS: tuple[Ban, ...] = (
     Ban("devices", "central", _NO_CLIENTS, "leave devices out"),
     Ban("asynchronous", "spares", "there are no cohorts", "leave over_select out"),
     Ban("asynchronous", "local", _NOTHING_SENT, "leave asynchronous out"),
+    Ban("sites", "personal", "what sites keep is sent with updates, and personal layers are not to be",
+        "take fedavg or scaffold"),
+    Ban("sites", "local", "it makes no one model of what sites send", "take fedavg"),
+    Ban("sites", "central", "it needs all examples in one place", "take fedavg"),
+    Ban("deadline", "side by side", "none of the clients that share a step can be cut off", _AUTO),
+    Ban("side by side", "personal", "its clients train in stages, each with weights of its own", _AUTO),
+    Ban("side by side", "local", "each client has weights of its own", _AUTO),
+    Ban("side by side", "central", _NO_CLIENTS, _AUTO),
 )  # fmt: skip
 
 
-def conflicts(made: Experiment) -> Iterator[Problem]:
+def conflicts(made: Asking) -> Iterator[Problem]:
     """What an experiment asks for that doesn't go together.
 
     Args:

@@ -17,6 +17,7 @@ from nnray.config.federated_parts import (
     SiteConfig,
     TargetConfig,
     asynchronous_problems,
+    secure_problems,
     site_problems,
 )
 from nnray.errors import ConfigError, Problem
@@ -135,6 +136,13 @@ class FederatedConfig(Section):
             raise failure("can't be true where there are federated.sites: each trains by itself")
         if "sites" in info.data and not sites and name == "max_update_norm" and value is not None:
             raise failure(f"is of the gate of a site: it needs federated.sites (got {value})")
+        return value
+
+    @field_validator("secure")
+    @classmethod
+    def _check_secure(cls, value: SecureConfig | None, info: ValidationInfo) -> SecureConfig | None:
+        for problem in secure_problems(value, info.data):
+            raise failure(problem)
         return value
 
     @field_validator("round_deadline_s", "asynchronous")

@@ -139,6 +139,35 @@ def asynchronous_problems(value: AsynchronousConfig | None, given: Mapping[str, 
         yield f"steps after {value.buffer} updates: federated.min_updates can't be {given['min_updates']}"
 
 
+def secure_problems(value: SecureConfig | None, given: Mapping[str, Any]) -> Iterator[str]:
+    """What stands against secure sums in the rest of the section, and in what they are asked for with.
+
+    Args:
+        value: How they are asked for; None for not at all.
+        given: The fields that are right so far.
+    """
+    if value is None:
+        return
+    if given.get("on_client_error") == "retry":
+        yield (
+            "can't try a client again, for one that failed can't join the sum any more: set "
+            "federated.on_client_error to drop (as many as secure.dropped says are recovered from) or fail"
+        )
+    if value.neighbours is not None and (value.neighbours < 2 or value.neighbours % 2):
+        yield (
+            "has neighbours on both sides of a ring, as many on each: neighbours must be 2, 4, 6, ... "
+            f"(got {value.neighbours})"
+        )
+    if value.threshold is not None and value.neighbours is None:
+        yield (
+            f"has a threshold ({value.threshold}) but no number of neighbours, who are counted by it: set "
+            "neighbours, or leave both out"
+        )
+    if value.corrupt + 2 * value.dropped >= 1:
+        got = f"got {value.corrupt:g} and {value.dropped:g}"
+        yield f"has no threshold that is safe: corrupt + 2 * dropped must be below 1 ({got})"
+
+
 def site_problems(sites: list[SiteConfig] | None) -> Iterator[str]:
     """What is wrong with a list of sites."""
     if sites is None:

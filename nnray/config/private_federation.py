@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from nnray.config.federated import FederatedConfig
+from nnray.config.privacy import PrivacyConfig
 from nnray.errors import Problem
 
-if TYPE_CHECKING:
-    from nnray.config.experiment import Experiment
-    from nnray.config.federated import FederatedConfig
-    from nnray.config.privacy import PrivacyConfig
 
-
-def private_federation_problems(made: Experiment) -> Iterator[Problem]:
+def private_federation_problems(
+    privacy: PrivacyConfig | None, federated: FederatedConfig | None
+) -> Iterator[Problem]:
     """What stands against the privacy that an experiment asks for; nothing without a federated section.
 
     Args:
-        made: Whole, but for this check.
+        privacy: The experiment's section.
+        federated: Likewise.
     """
-    if made.privacy is None or made.federated is None or made.privacy.unit != "client":
+    if privacy is None or federated is None or privacy.unit != "client":
         return
-    yield from _sampling_problems(made.privacy, made.federated)
-    yield from _delta_problems(made.privacy, made.federated)
-    if made.privacy.noise_at == "clients" and made.federated.secure is None:
+    yield from _sampling_problems(privacy, federated)
+    yield from _delta_problems(privacy, federated)
+    if privacy.noise_at == "clients" and federated.secure is None:
         message = "can only be 'clients' with secure sums: set federated.secure, or take noise_at: server"
         yield Problem("privacy.noise_at", message)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from nnray.config import Experiment, FederatedConfig, PrivacyConfig, require_federated
 from nnray.errors import ConfigError, Problem
@@ -12,9 +11,6 @@ from nnray.privacy.accounting import Phase, Trees, epsilon_of
 from nnray.privacy.calibrate import noise_of, steps_within
 from nnray.runners.recording import Notes
 from nnray.tracking import Tracker
-
-if TYPE_CHECKING:
-    from nnray.runners.federated.setting import Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +70,21 @@ def guarantee_of(experiment: Experiment, *, num_clients: int) -> Guarantee | Non
     return Guarantee(phase, privacy, rounds, float(cohort))
 
 
-def declare(setting: Setting, tracker: Tracker, notes: Notes, *, run: str) -> None:
+def declare(
+    guarantee: Guarantee | None, experiment: Experiment, *, tracker: Tracker, notes: Notes, run: str
+) -> None:
     """Say what a run guarantees, to the person and in the store; nothing of a run without privacy.
 
     Args:
-        setting: Of the run.
+        guarantee: Of the run.
+        experiment: That is run.
         tracker: Where it is recorded.
         notes: Where a person is told.
         run: Key of the run.
     """
-    if setting.guarantee is None:
+    if guarantee is None:
         return
-    said, outside = setting.guarantee.describe(), "; ".join(outside_of(setting.experiment))
+    said, outside = guarantee.describe(), "; ".join(outside_of(experiment))
     notes.note(f"privacy: {said}")
     notes.note(f"privacy: outside the guarantee: {outside}")
     tracker.set_tags(run, {"nnray.privacy": said, "nnray.privacy.outside": outside})

@@ -63,7 +63,7 @@ def run(
             require_possible(setting)
         key = stack.enter_context(recorded(experiment, folder, tracker=tracker, verb="federate"))
         record_inputs(folder, tracker, run=key, splits=splits)
-        declare(setting, tracker, display, run=key)
+        declare(setting.guarantee, experiment, tracker=tracker, notes=display, run=key)
         with _crew(setting, folder, display, workers=workers, sites=sites) as crew:
             course = Course(setting, folder.path, crew, on_skipped=display.note)
             with display:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nnray.assembly import private_seed
+from nnray.config import Experiment, FederatedConfig
+from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, Problem
 from nnray.federated.aggregation import robust
 from nnray.federated.aggregation.aggregator import Aggregator
@@ -13,6 +18,7 @@ from nnray.federated.attacks import attacked
 from nnray.federated.attacks.attack import Attack, draw_attackers
 from nnray.federated.client import Alter
 from nnray.federated.codecs.compressed import Compressed
+from nnray.federated.partitions.partition import Partition
 from nnray.federated.strategy import Strategy
 from nnray.federated.weights import Slot
 from nnray.privacy.client import Noise, Private
@@ -20,14 +26,32 @@ from nnray.privacy.clipping import Clipping
 from nnray.registry import build
 from nnray.runners.federated.guarantee import Guarantee
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
-    from nnray.runners.federated.setting import Setting
+class Wrapping(Protocol):
+    """What is asked of a run's setting."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """That is run."""
+
+    @property
+    def federated(self) -> FederatedConfig:
+        """Its section."""
+
+    @property
+    def info(self) -> DataInfo:
+        """Of the data."""
+
+    @property
+    def population(self) -> Partition:
+        """Who trains on which examples."""
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """What is promised to each client."""
 
 
-def wrapped(strategy: Strategy, setting: Setting, *, slots: Sequence[Slot], size: int) -> Strategy:
+def wrapped(strategy: Strategy, setting: Wrapping, *, slots: Sequence[Slot], size: int) -> Strategy:
     """The strategy with all that the experiment puts around it.
 
     What is clipped is what arrives over a thin link: nothing that comes after the clip makes it longer.
@@ -60,7 +84,7 @@ def wrapped(strategy: Strategy, setting: Setting, *, slots: Sequence[Slot], size
     return strategy
 
 
-def aggregator_of(setting: Setting) -> Aggregator | None:
+def aggregator_of(setting: Wrapping) -> Aggregator | None:
     """The robust rule; None for the mean."""
     component = setting.federated.aggregator
     if component is None or component.name == "mean":
@@ -69,7 +93,7 @@ def aggregator_of(setting: Setting) -> Aggregator | None:
     return rule
 
 
-def attack_of(setting: Setting) -> Attack | None:
+def attack_of(setting: Wrapping) -> Attack | None:
     """What attackers do; None where there are none."""
     section = setting.federated.attack
     if section is None:
@@ -78,7 +102,7 @@ def attack_of(setting: Setting) -> Attack | None:
     return attack
 
 
-def attackers_of(setting: Setting) -> NDArray[np.bool_]:
+def attackers_of(setting: Wrapping) -> NDArray[np.bool_]:
     """Whether each client attacks."""
     section, rule = setting.federated.attack, aggregator_of(setting)
     assert section is not None, "asked for where there is an attack"
@@ -90,7 +114,7 @@ def attackers_of(setting: Setting) -> NDArray[np.bool_]:
     )
 
 
-def altered(setting: Setting, before: Alter | None) -> Alter | None:
+def altered(setting: Wrapping, before: Alter | None) -> Alter | None:
     """What is done to clients' examples, with what attackers do to theirs."""
     attack = attack_of(setting)
     if attack is None:
@@ -99,7 +123,7 @@ def altered(setting: Setting, before: Alter | None) -> Alter | None:
 
 
 def _private(
-    strategy: Strategy, setting: Setting, guarantee: Guarantee, *, slots: Sequence[Slot], size: int
+    strategy: Strategy, setting: Wrapping, guarantee: Guarantee, *, slots: Sequence[Slot], size: int
 ) -> Private:
     privacy = guarantee.privacy
     quantile = 0.5 if privacy.quantile is None else privacy.quantile
@@ -119,7 +143,7 @@ def _private(
     )
 
 
-def _refuse(setting: Setting, path: str, problems: Iterable[str]) -> None:
+def _refuse(setting: Wrapping, path: str, problems: Iterable[str]) -> None:
     name = setting.federated.strategy.name
     if found := [Problem(path, f"can't go around strategy {name!r}: {problem}") for problem in problems]:
         raise ConfigError(setting.experiment.name, found)
