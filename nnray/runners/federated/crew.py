@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-from nnray.federated.outcome import Outcome, RoundStart
+from nnray.federated.outcome import Failed, Outcome, RoundStart
 from nnray.federated.strategy import Vectors
 from nnray.federated.weights import Weights
 from nnray.metrics import MetricSums, merge
+from nnray.runners.federated.parties import Masking
 from nnray.runners.federated.setting import Setting
 from nnray.runners.federated.stacking import Cutter
 from nnray.runners.federated.worker import Worker
@@ -17,6 +18,8 @@ States = Mapping[int, Vectors]
 """What clients keep, by number."""
 Parts = list[tuple[int, MetricSums]]
 """Sums of parts of a whole, by number."""
+Arguments = Callable[[Sequence[int]], tuple[Any, ...]]
+"""From clients to what a call for them is given."""
 
 
 class Crew(Protocol):
@@ -45,9 +48,16 @@ class Alone:
     def __init__(self, setting: Setting) -> None:
         self._worker, self._setting, self._cut = Worker(setting), setting, Cutter(setting)
 
-    def train(self, start: RoundStart, clients: Sequence[int], states: States) -> Outcome:
+    def train(
+        self, start: RoundStart, clients: Sequence[int], states: States, masking: Masking | None = None
+    ) -> Outcome:
         """One block after the other."""
-        return self._worker.train(start, self._cut(clients), states)
+        return self._worker.train(start, self._cut(clients), states, masking)
+
+    def ask(self, method: str, clients: Sequence[int], make: Arguments) -> list[tuple[int, Any] | Failed]:
+        """All at once."""
+        found: list[tuple[int, Any] | Failed] = getattr(self._worker, method)(*make(clients))
+        return found
 
     def evaluate(self, weights: Weights, split: str) -> MetricSums:
         """All blocks, in order."""

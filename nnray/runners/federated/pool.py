@@ -25,6 +25,7 @@ from nnray.runners.federated.actor import Actor, share_tensors
 from nnray.runners.federated.costs import Costs
 from nnray.runners.federated.crew import Parts, States, clients_with_held, in_order, num_blocks
 from nnray.runners.federated.gathering import Arguments, Gathering
+from nnray.runners.federated.parties import Masking
 from nnray.runners.federated.setting import Setting
 from nnray.runners.federated.stacking import Cutter
 from nnray.runners.federated.worker import NOBODY, Busy
@@ -78,14 +79,17 @@ class Pool:
         for actor in self._actors:
             ray.kill(actor)
 
-    def train(self, start: RoundStart, clients: Sequence[int], states: States) -> Outcome:
+    def train(
+        self, start: RoundStart, clients: Sequence[int], states: States, masking: Masking | None = None
+    ) -> Outcome:
         """Train clients, each actor its share of the blocks; the longest first."""
         begin, blocks = ray.put(start), {block[0]: block for block in self._cut(clients)}
         costs = [sum(self._costs.of(client) for client in block) for block in blocks.values()]
 
         def make(own: Sequence[int]) -> tuple[Any, ...]:
             found = [blocks[first] for first in own]
-            return begin, found, _some(states, [client for block in found for client in block])
+            members = [client for block in found for client in block]
+            return begin, found, _some(states, members), None if masking is None else masking.of(members)
 
         outcome = Outcome()
         shares = assign(list(blocks), costs, num_workers=len(self._actors))
@@ -97,6 +101,11 @@ class Pool:
         self._costs.learn(outcome.reports)
         self._deaths = 0  # what counts is whether rounds still come to an end
         return _owned(outcome)
+
+    def ask(self, method: str, clients: Sequence[int], make: Arguments) -> list[tuple[int, Any] | Failed]:
+        """Clients in turn; who costs actors again and again gives no answer."""
+        found = self._gather(method, self._shares(clients), make)
+        return [answer for part in found for answer in (part if isinstance(part, list) else [part])]
 
     def evaluate(self, weights: Weights, split: str) -> MetricSums:
         """Blocks in turn."""

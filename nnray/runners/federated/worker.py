@@ -17,6 +17,8 @@ from nnray.federated.outcome import Outcome, RoundStart
 from nnray.federated.strategy import Vectors, personal_params
 from nnray.federated.weights import Weights
 from nnray.metrics import MetricSums
+from nnray.privacy.secure.messages import PublicKeys, Request, Revealed, SealedShares
+from nnray.runners.federated.parties import Masking, Parties, keys_of, shares_of
 from nnray.runners.federated.setting import Setting, make_trainer, strategy_of
 from nnray.runners.federated.stacking import make_block_trainer
 from nnray.training.memory import keep_memory
@@ -53,13 +55,20 @@ class Worker:
             make_block_trainer(setting, self._strategy, trainer=self.trainer) if setting.stacked else None
         )
         self._task = build_task(setting.experiment, setting.info)
+        self._parties = Parties()
         self._at, self._since = NOBODY, time.monotonic()
 
     def train(
-        self, start: RoundStart, blocks: Sequence[Sequence[int]], states: Mapping[int, Vectors]
+        self,
+        start: RoundStart,
+        blocks: Sequence[Sequence[int]],
+        states: Mapping[int, Vectors],
+        masking: Masking | None = None,
     ) -> Outcome:
-        """Train clients, and add up what they send; those of a block side by side."""
+        """Train clients, and add up what they send, under masks if asked; those of a block side by side."""
         try:
+            if masking is not None:
+                return self._train_masked(start, list(masking.told), states, masking=masking)
             if self._blocks is None:
                 return self.trainer.run(
                     start, [client for block in blocks for client in block], states=states
@@ -70,6 +79,20 @@ class Worker:
             return outcome
         finally:
             self._begin(NOBODY)
+
+    def secure_keys(self, masking: Masking) -> list[tuple[int, tuple[PublicKeys, ...]]]:
+        """What clients send first for a secure sum."""
+        return keys_of(masking)
+
+    def secure_shares(self, masking: Masking) -> list[tuple[int, tuple[SealedShares, ...]]]:
+        """What they send then."""
+        return shares_of(masking)
+
+    def secure_reveal(
+        self, masking: Masking, requests: Mapping[int, Request]
+    ) -> list[tuple[int, tuple[Revealed, ...]]]:
+        """What they send at last."""
+        return self._parties.reveal(masking, requests)
 
     def busy(self) -> Busy:
         """Whom it is at; asked from another thread."""
@@ -111,6 +134,16 @@ class Worker:
     def block_size(self) -> int:
         """Examples measured at a time."""
         return self._setting.experiment.training.eval_batch_size
+
+    def _train_masked(
+        self, start: RoundStart, clients: Sequence[int], states: Mapping[int, Vectors], *, masking: Masking
+    ) -> Outcome:
+        assert self._blocks is None, "composition refuses secure sums with clients side by side"
+        outcome = Outcome()
+        for client in clients:
+            plain = self.trainer.run(start, [client], states=states)
+            outcome = outcome.absorb(self._parties.mask(plain, masking))
+        return outcome
 
     def _load(self, weights: Weights, state: Vectors) -> None:
         own = personal_params(self._strategy, weights.params, state)
