@@ -11,6 +11,7 @@ from nnray.evaluation.evaluate import evaluate
 from nnray.federated.fairness import spread
 from nnray.federated.strategy import Strategy, has_common, has_personal
 from nnray.privacy.buffers import moving_buffers, require_still_buffers
+from nnray.runners.federated.masking import require_maskable
 from nnray.runners.federated.pacing import require_pace
 from nnray.runners.federated.setting import Setting, build_flat, client_lrs, strategy_of
 from nnray.runners.federated.wrapping import aggregator_of
@@ -29,6 +30,7 @@ def require_possible(setting: Setting) -> None:
     require_pace(setting, strategy)
     _require_rule(setting)
     _require_still(setting)
+    require_maskable(setting)
     if target is None:
         return
     measured = sorted({*_OF_EVERY_ROUND, *_measured(setting, strategy)})

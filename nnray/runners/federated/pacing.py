@@ -12,6 +12,7 @@ from nnray.federated.virtual.asynchronous import async_problems, async_rounds
 from nnray.federated.virtual.devices import Devices
 from nnray.federated.virtual.synchronous import timed_rounds
 from nnray.registry import bind, build
+from nnray.runners.federated.masking import summable
 from nnray.runners.federated.setting import Setting, local_training
 from nnray.runners.federated.wrapping import aggregator_of
 from nnray.seeding import numpy_rng
@@ -41,6 +42,8 @@ class Sampling:
             round=number,
             spare=self._federated.over_select,
         )
+        if self._federated.secure is not None:
+            drawn = summable(drawn)
         return drawn if self._root is None else with_client(drawn, self._root)
 
 

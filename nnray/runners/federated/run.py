@@ -16,6 +16,7 @@ from nnray.runners.federated.crew import Alone, Crew
 from nnray.runners.federated.display import FederatedDisplay
 from nnray.runners.federated.ending import Ending
 from nnray.runners.federated.guarantee import declare
+from nnray.runners.federated.masking import masked
 from nnray.runners.federated.result import FederatedResult
 from nnray.runners.federated.setting import (
     Setting,
@@ -65,7 +66,7 @@ def run(
         record_inputs(folder, tracker, run=key, splits=splits)
         declare(setting.guarantee, experiment, tracker=tracker, notes=display, run=key)
         with _crew(setting, folder, display, workers=workers, sites=sites) as crew:
-            course = Course(setting, folder.path, crew, on_skipped=display.note)
+            course = Course(setting, folder.path, masked(crew, setting), on_skipped=display.note)
             with display:
                 display.begin(folder.name, rounds=setting.federated.rounds)
                 past = course.state.round

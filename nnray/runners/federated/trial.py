@@ -13,6 +13,7 @@ from nnray.data.splits import DataSplits
 from nnray.evaluation.cost import count_parameters
 from nnray.runners.federated.course import Course
 from nnray.runners.federated.crew import Alone
+from nnray.runners.federated.masking import masked
 from nnray.runners.federated.setting import Setting, make_setting, module_of
 from nnray.runners.federated.stacking import decide
 from nnray.runners.meter import Meter
@@ -68,7 +69,7 @@ class FederatedTrainer:
     def _begin(self, experiment: Experiment, data: DataSplits, folder: Path) -> tuple[Setting, Course]:
         judged = with_overrides(experiment, _JUDGED)
         setting = decide(make_setting(judged, data, tests=False))
-        course = Course(setting, folder, Alone(setting), on_skipped=lambda _: None)
+        course = Course(setting, folder, masked(Alone(setting), setting), on_skipped=lambda _: None)
         self._course = folder, course, setting
         return setting, course
 
