@@ -88,19 +88,24 @@ class Robust(Around):
         return means.messages[place], others
 
 
-def problems(strategy: Strategy) -> list[str]:
-    """Why a robust rule can't go around a strategy; empty where it can."""
+def problems(strategy: Strategy, *, size: int = 1) -> list[str]:
+    """Why a robust rule can't go around a strategy; empty where it can.
+
+    Args:
+        strategy: That is tried on an update of zeros.
+        size: Length of its vectors of weights, for one that was told the model's parameters.
+    """
     said = traits(strategy)
     if said.pooled or said.is_personal:
         return ["it makes no weights of what clients send, and a robust rule needs updates of clients"]
-    if numbers := sorted(_probe(strategy).numbers):
+    if numbers := sorted(_probe(strategy, size).numbers):
         return [_NUMBERS.format(", ".join(numbers))]
     return []
 
 
-def _probe(strategy: Strategy) -> Message:
+def _probe(strategy: Strategy, size: int) -> Message:
     """What a client would send that has learnt nothing."""
-    still = torch.zeros(1)
+    still = torch.zeros(size)
     update = ClientUpdate(0, 1, 1, 1.0, 0.0, still, 1.0, 1.0, 1)
     server = strategy.server_state(still)
     update = rehearsed(strategy, still, update, server=server, client={})

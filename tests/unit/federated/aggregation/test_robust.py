@@ -19,10 +19,15 @@ from nnray.federated.aggregation.geometric import geometric_median
 from nnray.federated.aggregation.krum import krum, multi_krum
 from nnray.federated.aggregation.norms import centered_clip, fltrust, norm_clip
 from nnray.federated.aggregation.robust import Robust, problems
+from nnray.federated.codecs.compressed import Compressed
+from nnray.federated.codecs.sparse import top_k
+from nnray.federated.rehearsal import SIZE, SLOTS
 from nnray.federated.rounds import Policy, RoundReport
 from nnray.federated.strategies.fedavg import fedavg
 from nnray.federated.strategies.fedavgm import fedavgm
 from nnray.federated.strategies.feddyn import feddyn
+from nnray.federated.strategies.fednova import fednova
+from nnray.federated.strategies.fedper import fedper
 from nnray.federated.strategies.scaffold import scaffold
 from nnray.federated.strategy import ClientUpdate, Means, Message, Pull, Strategy, Vectors, Weighted, traits
 from nnray.seeding import torch_rng
@@ -244,6 +249,12 @@ def test_only_strategies_that_send_vectors_alone_take_a_rule() -> None:
     assert "bend" in found["qfedavg"][0]
     assert "take fedavg" in found["qfedavg"][0]
     assert "updates of clients" in found["central"][0]
+
+
+def test_a_strategy_that_knows_the_model_takes_a_rule() -> None:
+    assert problems(fedper(slots=SLOTS), size=SIZE) == []
+    assert problems(Compressed(fedavg(), top_k(), slots=SLOTS), size=SIZE) == []
+    assert len(problems(Compressed(fednova(), top_k(), slots=SLOTS), size=SIZE)) == 1
 
 
 def test_it_goes_to_a_worker() -> None:
