@@ -111,6 +111,7 @@ class ClientTrainer:
         self._local, self._alter, self._on_client = local, alter, on_client
         self._traits = traits(strategy)
         self._keeps_buffers = self._traits.is_personal or self._traits.own_buffers
+        self._private = None if local.private is None else local.private.on(self.flat.module)
         self._optimizer = local.make_optimizer(self.flat.parameters)
         self._fresh = copy.deepcopy(self._optimizer.state_dict())
 
@@ -185,7 +186,7 @@ class ClientTrainer:
             self.flat.load(start.weights)
             start_loss = self._mean_loss(inputs, targets)
         self.flat.load(begin_of(start.weights, state) if self._keeps_buffers else start.weights)
-        losses, sent = list[Tensor](), None
+        losses, sent = list[Tensor | None](), None
         pull, begin = Pull(), start.weights.params
         for number, pull, begin in self._stages(start, state, self._local.num_steps(len(targets))):
             if pull.apart and sent is None:
@@ -194,8 +195,9 @@ class ClientTrainer:
             self.flat.params.copy_(begin)
             path = ("client", start.round, client, *(("stage", number) if number else ()))
             losses += self._take_steps(inputs, targets, pull=pull, begin=begin, path=path, lr=start.lr)
-        loss = torch.stack(losses).mean()
-        if not bool(torch.isfinite(loss)):
+        found = [loss for loss in losses if loss is not None]
+        loss = float(torch.stack(found).mean()) if found else self._mean_loss(inputs, targets)
+        if not math.isfinite(loss):
             raise DivergedError(start.round, _first_bad(losses), period="round")
         update = ClientUpdate(
             client,
@@ -204,7 +206,7 @@ class ClientTrainer:
             self.lr if start.lr is None else start.lr,
             self._local.momentum,
             self.flat.params - begin,
-            float(loss),
+            loss,
             start_loss,
             start.round,
             self.flat.params.clone() if self._traits.is_staged else None,
@@ -235,14 +237,18 @@ class ClientTrainer:
         begin: Tensor,
         path: tuple[str | int, ...],
         lr: float | None,
-    ) -> list[Tensor]:
-        """The steps of a stage, and their losses; the model then has its weights."""
-        optimizer, terms, losses = self._reset(lr), Terms(self.flat, pull, begin), list[Tensor]()
+    ) -> list[Tensor | None]:
+        """The steps of a stage, and their losses, None of nobody; the model then has its weights."""
+        assert self._private is None or pull.repeat == 1, "refused before the run: it isn't accounted for"
+        optimizer, terms, losses = self._reset(lr), Terms(self.flat, pull, begin), list[Tensor | None]()
         local = self._local.lasting(pull)
         self.flat.module.train()
         with torch_seeded(local.seed, *path, "dropout"), frozen(self.flat, pull.frozen):
-            for x, y in self._batches(inputs, targets, local=local, path=path):
-                losses += [self._step(optimizer, x, y, terms=terms) for _ in range(pull.repeat)]
+            for step, (x, y) in enumerate(self._batches(inputs, targets, local=local, path=path)):
+                for _ in range(pull.repeat):
+                    loss = self._backward(x, y, num_examples=len(targets), path=path, step=step)
+                    self._step(optimizer, terms)
+                    losses.append(loss if len(y) else None)
         return losses
 
     def _trained(self, update: ClientUpdate, sent: tuple[Tensor, Tensor] | None) -> _Trained:
@@ -278,17 +284,29 @@ class ClientTrainer:
     def _batches(
         self, inputs: Tensor, targets: Tensor, *, local: LocalTraining, path: tuple[str | int, ...]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As many batches as there are steps, in a new order for each pass."""
-        done = 0
-        key = np.array([order_key(local.seed, *path)])
-        order = torch.from_numpy(local.orders(key, len(targets))[0])
-        for step, size in enumerate(local.sizes(len(targets)), start=1):
-            index = order[done : done + size].to(inputs.device)
-            done += size
+        """As many batches as there are steps."""
+        chosen = self._chosen(len(targets), local=local, path=path)
+        for step, index in enumerate(chosen, start=1):
+            index = index.to(inputs.device)
             x, y = inputs.index_select(0, index), targets.index_select(0, index)
             if local.by_pixel and x.ndim == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
-            yield self._augmented(x, y, path=(*path, "augment", step)) if local.augment else (x, y)
+            changed = local.augment and len(y)  # nobody may have been drawn
+            yield self._augmented(x, y, path=(*path, "augment", step)) if changed else (x, y)
+
+    def _chosen(
+        self, num_examples: int, *, local: LocalTraining, path: tuple[str | int, ...]
+    ) -> Iterator[Tensor]:
+        """The examples of each step, by their place among the client's own."""
+        if self._private is not None:
+            steps = local.num_steps(num_examples)
+            yield from self._private.draws(num_examples, num_steps=steps, path=path)
+            return
+        done, key = 0, np.array([order_key(local.seed, *path)])
+        order = torch.from_numpy(local.orders(key, num_examples)[0])
+        for size in local.sizes(num_examples):
+            yield order[done : done + size]
+            done += size
 
     def _augmented(self, x: Tensor, y: Tensor, *, path: tuple[str | int, ...]) -> tuple[Tensor, Tensor]:
         rng = torch.Generator().manual_seed(derive(self._local.seed, *path))
@@ -296,9 +314,21 @@ class ClientTrainer:
             x, y = applied(apply, x, targets=y, rng=rng)
         return x, y
 
-    def _step(self, optimizer: Optimizer, x: Tensor, y: Tensor, *, terms: Terms) -> Tensor:
-        _, loss = self._local.loss_fn(self.flat.module, x, y)
+    def _backward(
+        self, x: Tensor, y: Tensor, *, num_examples: int, path: tuple[str | int, ...], step: int
+    ) -> Tensor:
+        """Leave a batch's gradient at the parameters; its mean loss comes back."""
+        loss_fn = self._local.loss_fn
+        if self._private is not None:
+            return self._private.backward(
+                loss_fn, x, targets=y, num_examples=num_examples, path=path, step=step
+            )
+        _, loss = loss_fn(self.flat.module, x, y)
         loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _step(self, optimizer: Optimizer, terms: Terms) -> None:
+        """Go by the gradient that is there, and clear it."""
         if self._local.l1:
             add_l1(self.flat.module, self._local.l1)
         if self._local.max_grad_norm is not None:
@@ -307,7 +337,6 @@ class ClientTrainer:
         optimizer.step()
         for param in self.flat.parameters:
             param.grad = None
-        return loss.detach()
 
     def _mean_loss(self, inputs: Tensor, targets: Tensor) -> float:
         """Of the model as it stands, over examples, as in training but for dropout and batch norm."""
@@ -338,5 +367,6 @@ _AT_ONCE = 1000
 """Examples measured at a time."""
 
 
-def _first_bad(losses: Sequence[Tensor]) -> int:
-    return next(step for step, loss in enumerate(losses, start=1) if not bool(torch.isfinite(loss)))
+def _first_bad(losses: Sequence[Tensor | None]) -> int | None:
+    bad = (step for step, loss in enumerate(losses, 1) if loss is not None and not bool(loss.isfinite()))
+    return next(bad, None)

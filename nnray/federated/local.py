@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from nnray.data.batches import Augmentation
 from nnray.federated.orders import permutations
-from nnray.federated.strategy import Pull
+from nnray.federated.strategy import Pull, Stage, Staged, Strategy, traits
 from nnray.training.state import Optimizer
 from nnray.training.step import LossFn
+
+
+class PrivateSteps(Protocol):
+    """Draws and gradients of steps that protect each example, for one model."""
+
+    def draws(self, num_examples: int, *, num_steps: int, path: tuple[str | int, ...]) -> Iterator[Tensor]:
+        """The examples of each step, by their place among the client's own; there may be none."""
+
+    def backward(
+        self,
+        loss_fn: LossFn,
+        inputs: Tensor,
+        *,
+        targets: Tensor,
+        num_examples: int,
+        path: tuple[str | int, ...],
+        step: int,
+    ) -> Tensor:
+        """Leave the gradient of those drawn at the parameters; their mean loss comes back."""
+
+
+class Privacy(Protocol):
+    """How clients train so that each of their examples is protected."""
+
+    def steps_of_pass(self, num_examples: int) -> int:
+        """Steps in which a client of so many examples expects each of them once."""
+
+    def on(self, module: nn.Module) -> PrivateSteps:
+        """The same for a model, whose modules it may watch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +62,7 @@ class LocalTraining:
         max_grad_norm: Longest gradient.
         by_pixel: Whether images are laid out by pixel, not by channel.
         seed: Of the experiment.
+        private: Draws batches and makes gradients, where each example is protected.
     """
 
     loss_fn: LossFn
@@ -45,12 +76,16 @@ class LocalTraining:
     max_grad_norm: float | None = None
     by_pixel: bool = False
     seed: int = 0
+    private: Privacy | None = None
 
     def num_steps(self, num_examples: int) -> int:
         """Steps that a client of so many examples takes."""
-        if self.steps is not None:
-            return self.steps
-        return self.epochs * (1 if self.batch_size is None else -(-num_examples // self.batch_size))
+        return self.epochs * self._steps_of_pass(num_examples) if self.steps is None else self.steps
+
+    def _steps_of_pass(self, num_examples: int) -> int:
+        if self.private is not None:
+            return self.private.steps_of_pass(num_examples)
+        return 1 if self.batch_size is None else -(-num_examples // self.batch_size)
 
     def lasting(self, pull: Pull) -> LocalTraining:
         """The same for as long as a strategy says."""
@@ -78,3 +113,39 @@ class LocalTraining:
         passes = range(-(-total // num_examples))
         made = [permutations(keys, num_examples, number=number) for number in passes]
         return np.concatenate(made, axis=1)[:, :total]
+
+
+def pulls_of(
+    strategy: Strategy, local: LocalTraining, *, params: Tensor, num_examples: int
+) -> Iterator[Pull]:
+    """How a client of so many examples is pulled in each stage of its first round.
+
+    Nothing is trained: the weights stay as they are from stage to stage.
+
+    Args:
+        strategy: That is asked.
+        local: How clients train.
+        params: The first weights.
+        num_examples: Of the client.
+    """
+    server = strategy.server_state(params)
+    if not traits(strategy).is_staged:
+        yield strategy.pull(server, {})
+        return
+    stage = Stage(0, params, params, local.num_steps(num_examples))
+    while (found := cast(Staged, strategy).next_pull(stage, server=server, client={})) is not None:
+        yield found
+        stage = replace(stage, number=stage.number + 1, carried=found.carried)
+
+
+def steps_in_round(strategy: Strategy, local: LocalTraining, *, params: Tensor, num_examples: int) -> int:
+    """Steps of such a client in a round, all stages together; each step on a batch of its own counts.
+
+    Args:
+        strategy: That is asked.
+        local: How clients train.
+        params: The first weights.
+        num_examples: Of the client.
+    """
+    pulls = pulls_of(strategy, local, params=params, num_examples=num_examples)
+    return sum(local.lasting(pull).num_steps(num_examples) for pull in pulls)

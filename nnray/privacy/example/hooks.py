@@ -42,7 +42,8 @@ class OutputHooks(GradSampleHooks):  # type: ignore[misc]
 
     def _forward(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         self.capture_activations_hook(module, inputs, output)
-        if module.training and output.requires_grad:
+        is_frozen = not any(param.requires_grad for param in module.parameters(recurse=False))
+        if module.training and output.requires_grad and not is_frozen:
             output.register_hook(partial(self._backward, module))  # type: ignore[no-untyped-call]
 
     def _backward(self, module: nn.Module, gradient: Tensor) -> None:

@@ -18,15 +18,23 @@ from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import ConfigError, Problem
 from nnray.federated.attacks.attack import stamped
 from nnray.federated.client import Alter, ClientTrainer
-from nnray.federated.local import LocalTraining
+from nnray.federated.local import LocalTraining, steps_in_round
 from nnray.federated.noise import add_noise
 from nnray.federated.partitions.holdout import hold_out
 from nnray.federated.partitions.partition import Partition, as_partition, everything
 from nnray.federated.statistics import federated_moments
 from nnray.federated.strategy import Strategy, Traits, traits
 from nnray.federated.weights import FlatModel, Slot, Weights
+from nnray.privacy.example.local import LocalSteps
+from nnray.privacy.example.probe import require_own, require_separate
 from nnray.registry import build
 from nnray.runners.federated.guarantee import Guarantee, guarantee_of
+from nnray.runners.federated.private_clients import (
+    LocalGuarantee,
+    dp_sgd,
+    local_guarantee,
+    require_private,
+)
 from nnray.runners.federated.wrapping import altered, attack_of, wrapped
 from nnray.seeding import numpy_rng
 from nnray.training.device import find_device
@@ -49,6 +57,7 @@ class Setting:
         steps: Steps of each client; None for what the experiment says.
         stacked: Whether clients whose steps are alike train side by side.
         guarantee: What is promised to each client; None for nothing.
+        local_guarantee: What is promised to each example; None for nothing.
     """
 
     experiment: Experiment
@@ -61,6 +70,7 @@ class Setting:
     steps: int | None
     stacked: bool = False
     guarantee: Guarantee | None = None
+    local_guarantee: LocalGuarantee | None = None
 
     @property
     def federated(self) -> FederatedConfig:
@@ -102,7 +112,38 @@ def make_setting(experiment: Experiment, splits: DataSplits, *, tests: bool = Tr
     found = {name: part for name, part in measured.items() if isinstance(part, Examples)}
     guarantee = guarantee_of(experiment, num_clients=len(population))
     setting = Setting(experiment, info, train, partition, population, held, found, steps, guarantee=guarantee)
-    return _with_backdoor(setting)
+    return _with_backdoor(with_private_examples(setting))
+
+
+def with_private_examples(setting: Setting, *, sizes: NDArray[np.int64] | None = None) -> Setting:
+    """With what is promised to each example, where an experiment asks for it; the model is tried first.
+
+    Args:
+        setting: Of the run.
+        sizes: Examples of each client, where the setting doesn't know them of all.
+
+    Raises:
+        ConfigError: The strategy or the task can't keep to it, or the budget doesn't last for one round.
+        IncompatibleModel: The model mixes examples.
+    """
+    experiment, info = setting.experiment, setting.info
+    if experiment.privacy is None or experiment.privacy.unit != "example":
+        return setting
+    flat = build_flat(setting)
+    strategy = make_strategy(experiment, slots=flat.slots)
+    local = local_training(setting, traits(strategy))
+    require_private(setting.federated.strategy.name, strategy, local=local, params=flat.params)
+    require_own([(p.name, a) for p, a in zip(experiment.data.augment, local.augment, strict=True)], info)
+    require_separate(flat.module, build_task(experiment, info), info)
+    size = local.batch_size
+    local = replace(local, private=dp_sgd(experiment, info, batch_size=size, noise_multiplier=1.0))
+    sizes = setting.population.sizes if sizes is None else sizes
+    counts = {
+        each: steps_in_round(strategy, local, params=flat.params, num_examples=each)
+        for each in np.unique(sizes[sizes > 0]).tolist()
+    }
+    found = local_guarantee(experiment, sizes=sizes, steps=LocalSteps(size, counts))
+    return replace(setting, local_guarantee=found)
 
 
 def _with_backdoor(setting: Setting) -> Setting:
@@ -235,11 +276,15 @@ def local_training(setting: Setting, said: Traits) -> LocalTraining:
     """How each client trains."""
     experiment, federated = setting.experiment, setting.federated
     training = experiment.training
-    task = build_task(experiment, setting.info)
+    task, promised = build_task(experiment, setting.info), setting.local_guarantee
+    size, private = None if said.full_batch else batch_size(experiment), None
+    if promised is not None:
+        noise = promised.noise_multiplier
+        private = dp_sgd(experiment, setting.info, batch_size=size, noise_multiplier=noise)
     return LocalTraining(
         loss_fn=supervised(task),
         make_optimizer=functools.partial(make_optimizer, experiment),
-        batch_size=None if said.full_batch else batch_size(experiment),
+        batch_size=size,
         epochs=federated.local_epochs or 1,
         steps=said.local_steps or setting.steps or federated.local_steps,
         momentum=float(experiment.optimizer.kwargs.get("momentum", 0.0)),
@@ -248,6 +293,7 @@ def local_training(setting: Setting, said: Traits) -> LocalTraining:
         max_grad_norm=training.max_grad_norm,
         by_pixel=training.channels_last,
         seed=experiment.seed,
+        private=private,
     )
 
 

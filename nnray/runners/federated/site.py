@@ -26,7 +26,7 @@ from nnray.federated.weights import Weights
 from nnray.runners.federated import declared
 from nnray.runners.federated.actor import share_tensors
 from nnray.runners.federated.egress import Gate, Payload
-from nnray.runners.federated.setting import Setting
+from nnray.runners.federated.setting import Setting, with_private_examples
 from nnray.runners.federated.worker import Worker
 from nnray.runners.training import prepare_process
 from nnray.seeding import numpy_rng
@@ -104,6 +104,7 @@ class Site:
         """Make what trains."""
         population, held = self._cut(sizes)
         setting = Setting(self._experiment, info, self._train, population, population, held, {}, None)
+        setting = with_private_examples(setting, sizes=cut(self._experiment, sizes)[0].sizes)
         self._gate.schema = {**self._gate.schema, **declared.run_schema(setting)}
         self._worker = Worker(setting)
         return Payload(declared.READY, self._client)

@@ -28,7 +28,7 @@ from nnray.metrics import MetricSums
 from nnray.runners.federated import declared
 from nnray.runners.federated.crew import Parts, States, clients_with_held
 from nnray.runners.federated.egress import FAILURE, Payload, Schema, from_bytes
-from nnray.runners.federated.setting import Setting, make_strategy
+from nnray.runners.federated.setting import Setting, make_strategy, with_private_examples
 from nnray.runners.federated.site import cut
 from nnray.runners.federated.site_actors import Answer, SiteActors
 
@@ -207,7 +207,7 @@ def _setting(experiment: Experiment, info: DataInfo, sizes: Index) -> Setting:
     population, held = cut(experiment, sizes)
     whole = Partition(np.arange(int(sizes.sum())), starts_of(sizes))
     examples = declared.blank(info, int(sizes.sum()))
-    return Setting(experiment, info, examples, whole, population, held, {}, None)
+    return with_private_examples(Setting(experiment, info, examples, whole, population, held, {}, None))
 
 
 def _form(info: DataInfo) -> str:

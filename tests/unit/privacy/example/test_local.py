@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from nnray.privacy.accounting import epsilon
 from nnray.privacy.example.gradients import ExampleGradients
-from nnray.privacy.example.local import LocalPrivacy, LocalSteps, Worst, local_noise, worst_client
+from nnray.privacy.example.local import (
+    LocalDpSgd,
+    LocalPrivacy,
+    LocalSteps,
+    Worst,
+    local_noise,
+    rate_of,
+    rounds_within,
+    worst_client,
+)
 from nnray.training.step import supervised
 from tests.unit.privacy.example.networks import batch, make, task
 
@@ -21,10 +30,21 @@ LOSS = supervised(task())
 CLIP = 0.5
 
 
-def local(*, noise: float = 1.0, seed: int = 0, **steps: Any) -> tuple[LocalPrivacy, ExampleGradients]:
+def settings_of(*, batch_size: int | None = 10, noise: float = 1.0, seed: int = 0) -> LocalDpSgd:
+    return LocalDpSgd(batch_size=batch_size, clip_norm=CLIP, noise_multiplier=noise, at_once=8, seed=seed)
+
+
+def local(**changes: Any) -> tuple[LocalPrivacy, ExampleGradients]:
     gradients = ExampleGradients(make("mlp"), clip_norm=CLIP, at_once=8)
-    made = LocalPrivacy(gradients, LocalSteps(**steps), clip_norm=CLIP, noise_multiplier=noise, seed=seed)
-    return made, gradients
+    return LocalPrivacy(settings_of(**changes), gradients), gradients
+
+
+def in_passes(batch_size: int, *, epochs: int = 1) -> LocalSteps:
+    """What clients of any size do, in so many passes a round."""
+    counts = {
+        size: epochs * settings_of(batch_size=batch_size).steps_of_pass(size) for size in range(1, 5000)
+    }
+    return LocalSteps(batch_size, counts)
 
 
 def left(made: LocalPrivacy, gradients: ExampleGradients, *, size: int, **where: Any) -> torch.Tensor:
@@ -36,26 +56,21 @@ def left(made: LocalPrivacy, gradients: ExampleGradients, *, size: int, **where:
 
 
 @pytest.mark.parametrize(
-    ("steps", "size", "rate", "count"),
-    [
-        ({"batch_size": 5, "epochs": 2}, 50, 0.1, 20),
-        ({"batch_size": 5, "steps": 7}, 50, 0.1, 7),
-        ({"batch_size": 50}, 20, 1.0, 1),
-        ({}, 20, 1.0, 1),
-    ],
+    ("batch_size", "size", "rate", "count"), [(5, 50, 0.1, 10), (50, 20, 1.0, 1), (None, 20, 1.0, 1)]
 )
 def test_steps_and_rate_go_by_the_client_s_own_examples(
-    steps: dict[str, Any], size: int, rate: float, count: int
+    batch_size: int | None, size: int, rate: float, count: int
 ) -> None:
-    made = LocalSteps(**steps)
-    assert (made.rate(size), made.in_round(size)) == (pytest.approx(rate), count)
-    assert made.phase(size, noise_multiplier=1.0, rounds=3).steps == 3 * count
+    assert rate_of(batch_size, size) == pytest.approx(rate)
+    assert settings_of(batch_size=batch_size).steps_of_pass(size) == count
+    phase = LocalSteps(batch_size, {size: 2 * count}).phase(size, noise_multiplier=1.5, rounds=3)
+    assert (phase.noise_multiplier, phase.rate, phase.steps) == (1.5, pytest.approx(rate), 6 * count)
 
 
 def test_each_example_comes_at_the_rate() -> None:
-    made, _ = local(batch_size=10, epochs=100)
+    made, _ = local(batch_size=10)
     counts = torch.zeros(100)
-    draws = list(made.draws(100, path=("client", 1, 2)))
+    draws = list(made.draws(100, num_steps=1000, path=("client", 1, 2)))
     for index in draws:
         counts[index] += 1
     assert len(draws) == 1000
@@ -66,10 +81,10 @@ def test_each_example_comes_at_the_rate() -> None:
 
 def test_draws_go_by_client_and_round() -> None:
     made, _ = local(batch_size=10)
-    first, again = (list(made.draws(100, path=("client", 1, 2))) for _ in range(2))
+    first, again = (list(made.draws(100, num_steps=10, path=("client", 1, 2))) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     for path in (("client", 2, 2), ("client", 1, 3), ("client", 1, 2, "stage", 1)):
-        other = list(made.draws(100, path=path))
+        other = list(made.draws(100, num_steps=10, path=path))
         assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
@@ -92,14 +107,14 @@ def test_noise_has_its_standard_deviation_and_draws_of_its_own() -> None:
     assert not torch.equal(noise, left(*local(noise=2.0, batch_size=4, seed=1), size=0) * 4)
 
 
-STEPS = LocalSteps(batch_size=10, epochs=1)
+STEPS = in_passes(10)
 COMMON: dict[str, Any] = {"noise_multiplier": 1.0, "delta": 1e-5, "accountant": "rdp"}
 
 
 def spent(size: int, rounds: int) -> float:
     """The oracle: a client by itself."""
-    steps = rounds * STEPS.in_round(size)
-    return epsilon(rate=STEPS.rate(size), steps=steps, **COMMON)
+    steps = rounds * STEPS.in_round[size]
+    return epsilon(rate=rate_of(10, size), steps=steps, **COMMON)
 
 
 @given(
@@ -129,7 +144,7 @@ def test_the_accountants_agree_on_who_is_the_worst(accountant: str) -> None:
     common: dict[str, Any] = {**COMMON, "accountant": accountant}
     found = worst_client({0: 3, 1: 3, 2: 3, 3: 3}, STEPS, sizes=sizes, **common)
     each = [
-        epsilon(rate=STEPS.rate(size), steps=3 * STEPS.in_round(size), **common) for size in sizes.tolist()
+        epsilon(rate=rate_of(10, size), steps=3 * STEPS.in_round[size], **common) for size in sizes.tolist()
     ]
     assert found is not None and found.epsilon == pytest.approx(max(each), rel=1e-9)
 
@@ -139,5 +154,28 @@ def test_noise_keeps_every_client_to_epsilon_and_is_needed_by_one(sizes: list[in
     """With 5 and 15 examples it is the larger client that costs more: two steps of two thirds."""
     noise = local_noise(3.0, STEPS, sizes=np.array(sizes), rounds=10, delta=1e-5, accountant="rdp")
     common: dict[str, Any] = {**COMMON, "noise_multiplier": noise}
-    each = [epsilon(rate=STEPS.rate(size), steps=10 * STEPS.in_round(size), **common) for size in sizes]
+    each = [epsilon(rate=rate_of(10, size), steps=10 * STEPS.in_round[size], **common) for size in sizes]
     assert 3.0 - 1e-3 < max(each) <= 3.0
+
+
+def test_noise_leaves_what_is_frozen_where_it_is() -> None:
+    made, gradients = local(noise=1.0)
+    still, *rest = gradients.parameters
+    still.requires_grad_(False)
+    x, y = batch(6)
+    made.backward(LOSS, x, targets=y, num_examples=20, path=("client", 1, 2), step=0)
+    assert still.grad is None
+    assert all(param.grad is not None and param.grad.abs().min() > 0 for param in rest)
+
+
+@pytest.mark.parametrize("sizes", [[40, 400], [5, 15]])
+def test_rounds_end_before_the_worst_client_exceeds_epsilon(sizes: list[int]) -> None:
+    found = rounds_within(12.0, STEPS, sizes=np.array(sizes), most=1000, **COMMON)
+    assert 0 < found < 1000
+    assert max(spent(size, found) for size in sizes) <= 12.0 < max(spent(size, found + 1) for size in sizes)
+
+
+def test_rounds_are_none_or_all_where_a_budget_is_tiny_or_large() -> None:
+    common: dict[str, Any] = {"sizes": np.array([40]), "most": 7, **COMMON}
+    assert rounds_within(0.01, STEPS, **common) == 0
+    assert rounds_within(1e6, STEPS, **common) == 7
