@@ -12,14 +12,14 @@ from pydantic.fields import FieldInfo
 
 from nnray import registry
 from nnray.catalog import CATALOG
-from nnray.config import Component, Experiment
+from nnray.config import Component, Experiment, composition
 
 _HEAD = "| key | allowed | default | |\n|---|---|---|---|\n"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the tables where a page asks for them (mkdocs calls this for each page)."""
-    made = {"experiment keys": experiment_keys, "catalog": catalog}
+    made = {"experiment keys": experiment_keys, "catalog": catalog, "composition": composition.table}
     return re.sub(r"<!-- nnray: (.+) -->", lambda match: made[match[1]]().replace("``", "`"), markdown)
 
 
