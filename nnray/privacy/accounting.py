@@ -166,8 +166,8 @@ def _epsilon_of(phases: tuple[Phase, ...], delta: float, accountant: Accountant,
 
 
 def _by_rdp(phases: tuple[Phase, ...], delta: float) -> float:
-    from dp_accounting import NeighboringRelation, SelfComposedDpEvent  # type: ignore[import-untyped]
-    from dp_accounting.rdp import RdpAccountant  # type: ignore[import-untyped]
+    from dp_accounting import NeighboringRelation, SelfComposedDpEvent
+    from dp_accounting.rdp import RdpAccountant
 
     replaced = phases[0].sampling == "fixed"
     relation = NeighboringRelation.REPLACE_ONE if replaced else NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -204,7 +204,7 @@ def _by_pld(phases: tuple[Phase, ...], delta: float, interval: float) -> float:
 @lru_cache(maxsize=16)
 def _step_pld(noise_multiplier: float, rate: float, interval: float) -> Any:
     """The losses of one step: what takes longest of a search for the number of steps."""
-    from dp_accounting.pld.privacy_loss_distribution import (  # type: ignore[import-untyped]
+    from dp_accounting.pld.privacy_loss_distribution import (
         from_gaussian_mechanism,
     )
 
