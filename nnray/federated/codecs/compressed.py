@@ -67,6 +67,18 @@ class Compressed(Around):
         who = () if self.codec.shared_indices else (client,)
         return derive(self._seed, "codec", round_, *who, name)
 
+    def entries(self, name: str, round_: int, *, like: Tensor) -> Tensor:
+        """Which entries of a vector arrive in a round, ascending, where they are the same of all clients.
+
+        Args:
+            name: Of the vector.
+            round_: Number of the round.
+            like: A vector of its size.
+        """
+        assert self.codec.shared_indices, "each client sends entries of its own"
+        arrived, _ = self._over_link(torch.ones_like(like), name, self.seed_of(round_, 0, name=name))
+        return arrived.nonzero().flatten()
+
     def _over_link(self, vector: Tensor, name: str, seed: int) -> tuple[Tensor, int]:
         """What arrives, and the bytes that it took."""
         dense = _dense(vector, self._slots)

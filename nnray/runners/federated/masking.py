@@ -26,6 +26,7 @@ from nnray.privacy.secure.sums import unmask
 from nnray.runners.federated.crew import Arguments, Crew, Parts, States
 from nnray.runners.federated.parties import Masking, Told
 from nnray.runners.federated.setting import Setting, build_flat, strategy_of
+from nnray.runners.federated.thinning import Thinning
 
 T = TypeVar("T")
 _ALONE = "is alone in its cohort, and a sum of one hides nothing"
@@ -74,6 +75,7 @@ class Masked:
     def __init__(self, crew: MaskingCrew, setting: Setting) -> None:
         assert setting.federated.secure is not None, "made where secure sums are asked for"
         self._crew, self._secure, self._seed = crew, setting.federated.secure, setting.experiment.seed
+        self._thinning = Thinning(strategy_of(setting), size=len(build_flat(setting).params))
         self._secret = os.urandom(32)  # new in each process, so that a resumed round has masks of its own
         self._round, self._begun = 0, 0
 
@@ -86,7 +88,8 @@ class Masked:
         if len(clients) < 2:
             return Outcome(failures=tuple(Failed(int(client), _ALONE) for client in clients))
         session = self._open(clients, round_=start.round)
-        return _Sum(self._crew, session, self._secret).outcome(start, states)
+        outcome = _Sum(self._crew, session, self._secret).outcome(start, states)
+        return replace(outcome, sums=self._thinning.fill(outcome.sums, round_=start.round))
 
     def evaluate(self, weights: Weights, split: str) -> MetricSums:
         """As the crew does: the server has the weights and the split."""

@@ -15,6 +15,7 @@ from nnray.privacy.secure.client import Client
 from nnray.privacy.secure.messages import PublicKeys, Request, Revealed, SealedShares
 from nnray.privacy.secure.session import Session
 from nnray.privacy.secure.sums import mask, num_bytes
+from nnray.runners.federated.thinning import Thinning
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,14 @@ class Masking:
 
 
 class Parties:
-    """Clients that a worker answers for, one session at a time."""
+    """Clients that a worker answers for, one session at a time.
 
-    def __init__(self) -> None:
-        self._session = b""
+    Args:
+        thinning: Says what of their vectors is sent.
+    """
+
+    def __init__(self, thinning: Thinning) -> None:
+        self._thinning, self._session = thinning, b""
         self._ready: dict[int, Client] = {}
 
     def mask(self, outcome: Outcome, masking: Masking) -> Outcome:
@@ -72,7 +77,8 @@ class Parties:
         assert len(outcome.reports) == 1, "sums of several clients can't be masked for one"
         assert not outcome.messages, "checked before the run: no strategy that reads messages one by one"
         (report,) = outcome.reports
-        sums = mask(outcome.sums, self._client(report.client, masking))
+        sent = self._thinning.thin(outcome.sums, round_=masking.session.round)
+        sums = mask(sent, self._client(report.client, masking))
         return replace(
             outcome, sums=sums, reports=(replace(report, loss=math.nan),), bytes_up=num_bytes(sums)
         )

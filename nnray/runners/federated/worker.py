@@ -21,6 +21,7 @@ from nnray.privacy.secure.messages import PublicKeys, Request, Revealed, SealedS
 from nnray.runners.federated.parties import Masking, Parties, keys_of, shares_of
 from nnray.runners.federated.setting import Setting, make_trainer, strategy_of
 from nnray.runners.federated.stacking import make_block_trainer
+from nnray.runners.federated.thinning import Thinning
 from nnray.training.memory import keep_memory
 
 NOBODY = -1
@@ -55,7 +56,7 @@ class Worker:
             make_block_trainer(setting, self._strategy, trainer=self.trainer) if setting.stacked else None
         )
         self._task = build_task(setting.experiment, setting.info)
-        self._parties = Parties()
+        self._parties = Parties(Thinning(self._strategy, size=len(self.trainer.flat.params)))
         self._at, self._since = NOBODY, time.monotonic()
 
     def train(
