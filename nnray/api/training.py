@@ -37,6 +37,7 @@ def train(
 
     resolved = resolve(experiment, overrides)
     config.require_validation(resolved)
+    config.require_examples_private(resolved)
     prepare_store(resolved, Path(resolved.tracking.dir))
     return _train(begin(resolved, "train", once=once, search=search_path()), quiet=quiet)
 
@@ -67,8 +68,10 @@ def sweep(
     from nnray.runners.once import begin
 
     resolved = resolve(experiment, overrides)
-    config.require_sweep(resolved)
+    searched = config.require_sweep(resolved)
     config.require_validation(resolved)
+    if searched.of == "train":
+        config.require_examples_private(resolved)
     files = {}
     if warm_start is not None:
         from nnray.runners.sweep.warm import WARM, gather

@@ -143,6 +143,20 @@ def require_validation(experiment: Experiment) -> None:
         raise ConfigError(experiment.name, [Problem("data.validation", message)])
 
 
+def require_examples_private(experiment: Experiment) -> None:
+    """Refuse to train one network on all examples with privacy that is for clients.
+
+    Raises:
+        ConfigError: ``privacy.unit`` is client.
+    """
+    if experiment.privacy is not None and experiment.privacy.unit == "client":
+        message = (
+            "is 'client', and training on all examples in one place has none: run nnray federate, or a sweep "
+            "with sweep.of=federate; or protect each example, by privacy.unit=example"
+        )
+        raise ConfigError(experiment.name, [Problem("privacy.unit", message)])
+
+
 def _made(
     tree: Any, overrides: Sequence[str], *, source: str, search: Sequence[str], problems: list[Problem]
 ) -> Experiment:

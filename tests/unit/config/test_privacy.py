@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+import nnray
+from nnray.config import parse, require_examples_private
 from nnray.config.privacy import PrivacyConfig
+from nnray.errors import ConfigError
 
 CLIENT: dict[str, Any] = {"unit": "client", "epsilon": 2.0, "delta": 1e-5}
 EXAMPLE: dict[str, Any] = {"unit": "example", "noise_multiplier": 1.1, "delta": 1e-5}
@@ -79,3 +83,18 @@ def test_what_is_wrong_is_told_where_it_stands(given: dict[str, Any], key: str, 
     found = problems_of(given)
     assert list(found) == [key]
     assert message in found[key]
+
+
+def test_privacy_of_clients_is_not_for_training_in_one_place(tmp_path: Path) -> None:
+    values = {"name": "digits", "data": {"name": "digits"}, "model": {"name": "mlp"}}
+    found = {"unit": "client", "noise_multiplier": 1.0, "delta": 1e-3}
+    parts = {"optimizer": {"name": "sgd", "lr": 0.1}, "tracking": {"dir": str(tmp_path)}}
+    made = parse(
+        {**values, **parts, "privacy": found, "sweep": {"space": {"optimizer.lr": {"uniform": [0.1, 0.2]}}}}
+    )
+    for verb in (nnray.train, nnray.sweep):
+        with pytest.raises(ConfigError, match=r"privacy.unit: is 'client'.* run nnray federate"):
+            verb(made)
+    assert list(tmp_path.iterdir()) == []
+    require_examples_private(parse({**values, **parts}))
+    require_examples_private(parse({**values, **parts, "privacy": {**found, "unit": "example"}}))
