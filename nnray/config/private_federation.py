@@ -8,6 +8,9 @@ from nnray.config.federated import FederatedConfig
 from nnray.config.privacy import PrivacyConfig
 from nnray.errors import Problem
 
+_NEGLIGIBLE = 0.01
+"""Of delta: what may be left out of the account."""
+
 
 def private_federation_problems(
     privacy: PrivacyConfig | None, federated: FederatedConfig | None
@@ -22,6 +25,8 @@ def private_federation_problems(
         return
     yield from _sampling_problems(privacy, federated)
     yield from _delta_problems(privacy, federated)
+    if federated.secure is not None and privacy.mechanism == "gaussian":
+        yield from _alone_problems(privacy, federated)
     if privacy.noise_at == "clients" and federated.secure is None:
         message = "can only be 'clients' with secure sums: set federated.secure, or take noise_at: server"
         yield Problem("privacy.noise_at", message)
@@ -40,6 +45,22 @@ def _sampling_problems(privacy: PrivacyConfig, federated: FederatedConfig) -> It
         "must be poisson with privacy.unit: client: what a round costs is reckoned for clients drawn one by "
         f"one; or take privacy.mechanism: tree, for any cohorts (got {federated.sampler.name!r})",
     )
+
+
+def _alone_problems(privacy: PrivacyConfig, federated: FederatedConfig) -> Iterator[Problem]:
+    """A client that is drawn alone is left out of a secure sum, so that whoever joins it counts twice."""
+    if federated.clients is None or federated.sampler.name != "poisson":
+        return
+    clients = federated.clients
+    rate = federated.cohort_of(clients) / clients
+    chance = federated.rounds * clients * rate * (1 - rate) ** (clients - 1)
+    if chance > _NEGLIGIBLE * privacy.delta:
+        yield Problem(
+            "federated.cohort",
+            "is so small that a client may be drawn alone, and secure sums leave such a one out (probability "
+            f"{chance:.2g} in {federated.rounds} rounds; allowed: a hundredth of delta): take a larger "
+            "cohort, or all clients",
+        )
 
 
 def _delta_problems(privacy: PrivacyConfig, federated: FederatedConfig) -> Iterator[Problem]:

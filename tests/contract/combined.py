@@ -15,7 +15,7 @@ Tree = Mapping[str, Any]
 SITES = [{"name": "north", "resource": "n"}, {"name": "south", "resource": "s"}]
 CLIENTS = {"clients": 6, "partition": "iid"}
 CLIENT_PRIVACY = {"unit": "client", "noise_multiplier": 1.0, "delta": 1e-3}
-RANDOM = {"sampler": "poisson", "fraction_fit": 0.5}
+RANDOM = {"sampler": "poisson", "fraction_fit": 1.0}
 ASKED: dict[str, Tree] = {
     "client privacy": {"privacy": {**CLIENT_PRIVACY, "mechanism": "tree"}},
     "trees": {"privacy": {**CLIENT_PRIVACY, "mechanism": "tree", "restart_every": 1}},

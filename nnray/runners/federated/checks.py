@@ -33,7 +33,8 @@ def require_possible(setting: Setting) -> None:
     require_maskable(setting)
     if target is None:
         return
-    measured = sorted({*_OF_EVERY_ROUND, *_measured(setting, strategy)})
+    of_every_round = () if setting.federated.secure is not None else _OF_EVERY_ROUND
+    measured = sorted({*of_every_round, *_measured(setting, strategy)})
     if target.metric not in measured:
         message = f"{target.metric!r} is not measured here; there are: {', '.join(measured)}"
         raise ConfigError(setting.experiment.name, [Problem("federated.target.metric", message)])

@@ -23,6 +23,7 @@ from nnray.runners.federated.history import History, RoundRecord
 from nnray.runners.federated.measure import evaluated, private_part, told
 from nnray.runners.federated.pacing import paced
 from nnray.runners.federated.participants import Participants
+from nnray.runners.federated.private_clients import epsilon_so_far
 from nnray.runners.federated.setting import Setting, client_lrs, first_weights, strategy_of
 from nnray.runners.federated.states import ClientStates
 from nnray.training.storage import LocalFolder
@@ -84,7 +85,7 @@ class Course:
     def is_over(self, number: int) -> bool:
         """Whether a round is the last."""
         federated = self._setting.federated
-        if number >= min(federated.rounds, self.affordable):
+        if number >= self.affordable:
             return True
         target = federated.target
         return target is not None and target.stop and self.target_round(number) is not None
@@ -92,8 +93,9 @@ class Course:
     @property
     def affordable(self) -> int:
         """Rounds that a privacy budget lasts for; all of them without one."""
-        guarantee = self._setting.guarantee
-        return self._setting.federated.rounds if guarantee is None else guarantee.rounds
+        setting = self._setting
+        promised = [part.rounds for part in (setting.guarantee, setting.local_guarantee) if part is not None]
+        return min([setting.federated.rounds, *promised])
 
     def target_round(self, number: int) -> int | None:
         """The first round that reached the target, up to one."""
@@ -141,7 +143,7 @@ class Course:
         federated, number = self._setting.federated, report.state.round
         began = time.perf_counter()
         metrics = told(report, lr=self._lrs[number - 1])
-        if number % federated.evaluate_every == 0 or number >= min(federated.rounds, self.affordable):
+        if number % federated.evaluate_every == 0 or number >= self.affordable:
             metrics |= evaluated(
                 self._crew,
                 self._setting,
@@ -149,6 +151,8 @@ class Course:
                 weights=report.state.weights,
                 states=self._states,
             )
+            spent = epsilon_so_far(self._setting.local_guarantee, self.participants, number=number)
+            metrics |= {} if spent is None else {"epsilon": spent}
         metrics = metrics | {"round_seconds": report.seconds + time.perf_counter() - began}
         return private_part(metrics, self._setting, number=number)
 

@@ -70,24 +70,20 @@ def guarantee_of(experiment: Experiment, *, num_clients: int) -> Guarantee | Non
     return Guarantee(phase, privacy, rounds, float(cohort))
 
 
-def declare(
-    guarantee: Guarantee | None, experiment: Experiment, *, tracker: Tracker, notes: Notes, run: str
-) -> None:
-    """Say what a run guarantees, to the person and in the store; nothing of a run without privacy.
+def declare(said: tuple[str, str] | None, *, tracker: Tracker, notes: Notes, run: str) -> None:
+    """Say what a run guarantees, to the person and in the store.
 
     Args:
-        guarantee: Of the run.
-        experiment: That is run.
+        said: What it is, and what is outside of it; None for no guarantee.
         tracker: Where it is recorded.
         notes: Where a person is told.
         run: Key of the run.
     """
-    if guarantee is None:
+    if said is None:
         return
-    said, outside = guarantee.describe(), "; ".join(outside_of(experiment))
-    notes.note(f"privacy: {said}")
-    notes.note(f"privacy: outside the guarantee: {outside}")
-    tracker.set_tags(run, {"nnray.privacy": said, "nnray.privacy.outside": outside})
+    notes.note(f"privacy: {said[0]}")
+    notes.note(f"privacy: outside the guarantee: {said[1]}")
+    tracker.set_tags(run, {"nnray.privacy": said[0], "nnray.privacy.outside": said[1]})
 
 
 def outside_of(experiment: Experiment) -> Iterator[str]:

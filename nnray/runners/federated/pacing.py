@@ -82,6 +82,7 @@ def policy_of(setting: Setting) -> Policy:
     """What becomes of clients that fail; a rule needs as many updates as it was made for."""
     federated, rule = setting.federated, aggregator_of(setting)
     fewest = 1 if rule is None else rule.fewest + (rule.root is not None)
+    fewest = fewest if federated.secure is None else max(2, fewest)
     return Policy(federated.on_client_error, max(federated.min_updates, fewest))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,6 @@ class Participants:
         starts = self._population.starts
         for client, t in sorted(self._tallies.items()):
             examples = int(starts[client + 1] - starts[client])
-            loss = round(t.loss / t.steps, 6) if t.steps else ""
+            loss = round(t.loss / t.steps, 6) if t.steps and not math.isnan(t.loss) else ""
             writer.writerow([client, examples, t.rounds, t.steps, loss, t.failures, round(t.seconds, 4)])
         return text.getvalue()

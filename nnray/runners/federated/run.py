@@ -15,7 +15,7 @@ from nnray.runners.federated.course import Course
 from nnray.runners.federated.crew import Alone, Crew
 from nnray.runners.federated.display import FederatedDisplay
 from nnray.runners.federated.ending import Ending
-from nnray.runners.federated.guarantee import declare
+from nnray.runners.federated.guarantee import declare, outside_of
 from nnray.runners.federated.masking import masked
 from nnray.runners.federated.result import FederatedResult
 from nnray.runners.federated.setting import (
@@ -64,7 +64,7 @@ def run(
             require_possible(setting)
         key = stack.enter_context(recorded(experiment, folder, tracker=tracker, verb="federate"))
         record_inputs(folder, tracker, run=key, splits=splits)
-        declare(setting.guarantee, experiment, tracker=tracker, notes=display, run=key)
+        declare(_said(setting), tracker=tracker, notes=display, run=key)
         with _crew(setting, folder, display, workers=workers, sites=sites) as crew:
             course = Course(setting, folder.path, masked(crew, setting), on_skipped=display.note)
             with display:
@@ -112,6 +112,14 @@ def _require_same(folder: RunFolder, sites: Sites) -> None:
             "the run began: bring those back and say nnray resume, or begin another run with nnray federate"
         )
     folder.update(sites_digest=found)
+
+
+def _said(setting: Setting) -> tuple[str, str] | None:
+    """What the run guarantees, and what is outside of that; None where it guarantees nothing."""
+    experiment, local = setting.experiment, setting.local_guarantee
+    if setting.guarantee is not None:
+        return setting.guarantee.describe(), "; ".join(outside_of(experiment))
+    return None if local is None else (local.describe(), "; ".join(local.outside(experiment)))
 
 
 def _noting(folder: RunFolder, display: FederatedDisplay) -> Callable[[str], None]:

@@ -93,6 +93,7 @@ def test_what_is_withheld_is_nowhere_in_the_record() -> None:
         ({**POISSON, "strategy": "fednova"}, {}, "numbers"),
         ({**POISSON, "strategy": "local"}, {}, "its clients send nothing"),
         (POISSON, {"epsilon": 0.01}, "less than the first round comes to"),
+        ({**POISSON, "secure": {}, "on_client_error": "drop"}, {}, "may be drawn alone"),
     ],
 )
 def test_what_can_t_be_kept_to_is_refused_before_the_run(
