@@ -5,7 +5,7 @@ batches of ten, lr 0.1. Each codec of the catalog at its settings below, each ru
 process of its own, with one thread and no workers. Bytes are those of what clients sent, as encoded; accuracy
 is that on the test split after the last round, and both are the same on any machine of the same torch.
 
-    NNRAY_DATA=... python benchmarks/codecs.py
+    NNRAY_DATA=... python benchmarks/thin_links.py
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(found))
     print(verdict(found))
     seeds = f"n = {options.seeds}, seeds 0 to {options.seeds - 1}"
-    print(row(f"codecs.py, {options.rounds} rounds", "the table above", verdict(found), seeds))
+    print(row(f"thin_links.py, {options.rounds} rounds", "the table above", verdict(found), seeds))
 
 
 if __name__ == "__main__":
