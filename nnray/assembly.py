@@ -153,7 +153,7 @@ def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
             problem = f"returned {type(net).__name__}, a torch.nn.Module was expected"
             raise UserCodeError(experiment.model.name, problem)
         model = preprocess(fitted(net, experiment.privacy), info)
-        require_logits(experiment.model.name, model, info)
+        require_logits(experiment.model.name, model, info=info)
     return model
 
 

@@ -97,7 +97,7 @@ def _messages(strategy: Strategy, now: _Standing, updates: Sequence[ClientUpdate
     for update in updates:
         state = now.clients.get(update.client, {})
         known = update if strategy.needs_start_loss else replace(update, start_loss=math.nan)
-        stages = stages_of(strategy, now.params, known, server=server, client=state)
+        stages = stages_of(strategy, now.params, update=known, server=server, client=state)
         played = list(islice(stages, _MOST_STAGES + 1))
         _require(0 < len(played) <= _MOST_STAGES, f"{len(played)} stages, of 1 to {_MOST_STAGES}")
         for pull, _ in played:

@@ -12,19 +12,16 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnray.data.batches import applied, as_float
 from nnray.data.splits import Examples
 from nnray.errors import DivergedError, NnrayError
 from nnray.federated.exact import to_sums
+from nnray.federated.holdings import Alter, Holdings, Population
 from nnray.federated.local import LocalTraining
-from nnray.federated.orders import order_key
 from nnray.federated.outcome import (
     FLOATS,
     INTS,
@@ -39,23 +36,9 @@ from nnray.federated.outcome import (
 from nnray.federated.pulled import Terms, frozen
 from nnray.federated.strategy import ClientUpdate, Message, Pull, Stage, Staged, Strategy, Vectors, traits
 from nnray.federated.weights import FlatModel, Weights
-from nnray.seeding import derive, torch_seeded
+from nnray.seeding import torch_seeded
 from nnray.training.regularization import add_l1
 from nnray.training.state import Optimizer
-
-
-class Population(Protocol):
-    """Who has which examples."""
-
-    def __len__(self) -> int:
-        """Number of clients."""
-
-    def of(self, client: int) -> NDArray[np.int64]:
-        """The examples of a client."""
-
-
-Alter = Callable[[Tensor, Tensor, int, NDArray[np.int64]], tuple[Tensor, Tensor]]
-"""From a client's inputs and targets, its number, and the numbers of its examples, to what it trains on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +90,11 @@ class ClientTrainer:
         on_client: Callable[[int], None] = lambda client: None,
     ) -> None:
         self.flat = FlatModel(model)
-        self._strategy, self._examples, self._population = strategy, examples, population
-        self._local, self._alter, self._on_client = local, alter, on_client
+        self._strategy, self._local, self._on_client = strategy, local, on_client
         self._traits = traits(strategy)
         self._keeps_buffers = self._traits.is_personal or self._traits.own_buffers
         self._private = None if local.private is None else local.private.on(self.flat.module)
+        self._holdings = Holdings(examples, population, alter=alter, private=self._private)
         self._optimizer = local.make_optimizer(self.flat.parameters)
         self._fresh = copy.deepcopy(self._optimizer.state_dict())
 
@@ -180,7 +163,7 @@ class ClientTrainer:
         return self._train(start, client, state).update
 
     def _train(self, start: RoundStart, client: int, state: Vectors) -> _Trained:
-        inputs, targets = self._gather(client)
+        inputs, targets = self._holdings.of(client, device=self.flat.params.device)
         start_loss = math.nan
         if self._strategy.needs_start_loss:
             self.flat.load(start.weights)
@@ -244,7 +227,7 @@ class ClientTrainer:
         local = self._local.lasting(pull)
         self.flat.module.train()
         with torch_seeded(local.seed, *path, "dropout"), frozen(self.flat, pull.frozen):
-            for step, (x, y) in enumerate(self._batches(inputs, targets, local=local, path=path)):
+            for step, (x, y) in enumerate(self._holdings.batches(inputs, targets, local=local, path=path)):
                 for _ in range(pull.repeat):
                     loss = self._backward(x, y, num_examples=len(targets), path=path, step=step)
                     self._step(optimizer, terms)
@@ -260,18 +243,6 @@ class ClientTrainer:
             return _Trained(update, sent, {FLOATS: floats, INTS: ints})
         return _Trained(update, (floats, ints), {})
 
-    def _gather(self, client: int) -> tuple[Tensor, Tensor]:
-        own = self._population.of(client)
-        examples, device = self._examples, self.flat.params.device
-        index = torch.from_numpy(own).to(examples.targets.device)
-        inputs, targets = (
-            as_float(examples.inputs.index_select(0, index)),
-            examples.targets.index_select(0, index),
-        )
-        if self._alter is not None:
-            inputs, targets = self._alter(inputs, targets, client, own)
-        return inputs.to(device), targets.to(device)
-
     def _reset(self, lr: float | None) -> Optimizer:
         """The optimizer as it was before the first step."""
         optimizer = self._optimizer
@@ -280,39 +251,6 @@ class ClientTrainer:
             for group in optimizer.param_groups:
                 group["lr"] = lr
         return optimizer
-
-    def _batches(
-        self, inputs: Tensor, targets: Tensor, *, local: LocalTraining, path: tuple[str | int, ...]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As many batches as there are steps."""
-        chosen = self._chosen(len(targets), local=local, path=path)
-        for step, index in enumerate(chosen, start=1):
-            index = index.to(inputs.device)
-            x, y = inputs.index_select(0, index), targets.index_select(0, index)
-            if local.by_pixel and x.ndim == 4:
-                x = x.contiguous(memory_format=torch.channels_last)
-            changed = local.augment and len(y)  # nobody may have been drawn
-            yield self._augmented(x, y, path=(*path, "augment", step)) if changed else (x, y)
-
-    def _chosen(
-        self, num_examples: int, *, local: LocalTraining, path: tuple[str | int, ...]
-    ) -> Iterator[Tensor]:
-        """The examples of each step, by their place among the client's own."""
-        if self._private is not None:
-            steps = local.num_steps(num_examples)
-            yield from self._private.draws(num_examples, num_steps=steps, path=path)
-            return
-        done, key = 0, np.array([order_key(local.seed, *path)])
-        order = torch.from_numpy(local.orders(key, num_examples)[0])
-        for size in local.sizes(num_examples):
-            yield order[done : done + size]
-            done += size
-
-    def _augmented(self, x: Tensor, y: Tensor, *, path: tuple[str | int, ...]) -> tuple[Tensor, Tensor]:
-        rng = torch.Generator().manual_seed(derive(self._local.seed, *path))
-        for apply in self._local.augment:
-            x, y = applied(apply, x, targets=y, rng=rng)
-        return x, y
 
     def _backward(
         self, x: Tensor, y: Tensor, *, num_examples: int, path: tuple[str | int, ...], step: int

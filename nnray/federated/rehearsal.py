@@ -52,8 +52,8 @@ def made_updates(
 def stages_of(
     strategy: Strategy,
     params: Tensor,
-    update: ClientUpdate,
     *,
+    update: ClientUpdate,
     server: Vectors,
     client: Vectors,
     slots: Sequence[Slot] = SLOTS,
@@ -74,7 +74,7 @@ def stages_of(
 
 
 def rehearsed(
-    strategy: Strategy, params: Tensor, update: ClientUpdate, *, server: Vectors, client: Vectors
+    strategy: Strategy, params: Tensor, *, update: ClientUpdate, server: Vectors, client: Vectors
 ) -> ClientUpdate:
     """A made-up update with what the stages before its end would have handed on: for asking what is sent.
 
@@ -85,7 +85,7 @@ def rehearsed(
         server: What the server keeps.
         client: What the client keeps.
     """
-    return list(stages_of(strategy, params, update, server=server, client=client, slots=()))[-1][1]
+    return list(stages_of(strategy, params, update=update, server=server, client=client, slots=()))[-1][1]
 
 
 def means_of(messages: Sequence[Message], *, population: int, collects: bool = False) -> Means:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnray.errors import DivergedError
-from nnray.federated.client import ClientTrainer, Population
+from nnray.federated.client import ClientTrainer
 from nnray.federated.exact import to_block_sums, to_sums
+from nnray.federated.holdings import Population
 from nnray.federated.local import LocalTraining
 from nnray.federated.orders import order_key
 from nnray.federated.outcome import (

@@ -254,7 +254,7 @@ def has_personal(strategy: Strategy) -> bool:
     return hasattr(strategy, "personal")  # and no isinstance: it doesn't see what is around a strategy
 
 
-def personal_params(strategy: Strategy, params: Tensor, client: Vectors) -> Tensor:
+def personal_params(strategy: Strategy, params: Tensor, *, client: Vectors) -> Tensor:
     """A client's own weights; the server's where it has none, or has not taken part yet."""
     if not client or not has_personal(strategy):
         return params

@@ -49,7 +49,7 @@ def preprocess(net: nn.Module, info: DataInfo) -> Preprocessed:
     return Preprocessed(net, mean, std, missing=info.missing)
 
 
-def require_logits(name: str, model: nn.Module, info: DataInfo) -> None:
+def require_logits(name: str, model: nn.Module, *, info: DataInfo) -> None:
     """Check that a model gives a logit for each class.
 
     Args:

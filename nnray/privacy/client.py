@@ -265,5 +265,5 @@ def _sent(strategy: Strategy, params: Tensor, server: Vectors) -> Message:
     names = traits(strategy).shared
     known = dict(server) if names is None else {name: server[name] for name in names}
     update = ClientUpdate(0, 1, 1, 0.1, 0.0, torch.zeros_like(params), loss=1.0, start_loss=1.0, round=1)
-    update = rehearsed(strategy, params, update, server=known, client={})
+    update = rehearsed(strategy, params, update=update, server=known, client={})
     return strategy.message(update, server=known, client={})

@@ -55,7 +55,7 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
             prepare_process(experiment)
             built = assemble(experiment, load_data(experiment, reader=reader))
         with recorded(experiment, folder, tracker=tracker) as run:
-            declare(built, tracker, display, run=run)
+            declare(built, tracker, notes=display, run=run)
             stages = Stages(
                 experiment=experiment,
                 splits=built.splits,

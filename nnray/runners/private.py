@@ -10,7 +10,7 @@ from nnray.runners.training import EpochRecord
 from nnray.tracking import Tracker
 
 
-def declare(built: Assembly, tracker: Tracker, notes: Notes, *, run: str) -> None:
+def declare(built: Assembly, tracker: Tracker, *, notes: Notes, run: str) -> None:
     """Say what a run guarantees, to the person and in the store; nothing of a run without privacy.
 
     Args:

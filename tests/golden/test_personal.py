@@ -30,7 +30,7 @@ def slots(*, norm: bool = False) -> tuple[Slot, ...]:
 def own(played: Played, client: int) -> nn.Module:
     """A client's own model."""
     params = played.state.weights.params
-    return played.module(personal_params(played.strategy, params, played.kept[client]))
+    return played.module(personal_params(played.strategy, params, client=played.kept[client]))
 
 
 def with_head(body: nn.Module, head: nn.Module) -> nn.Module:
@@ -151,7 +151,7 @@ def test_fedbn_keeps_batch_norm_and_its_statistics() -> None:
 def test_fedbn_of_one_client_is_local_training() -> None:
     alone = Played(local(), norm=True, clients=[1]).play(4)
     found = Played(fedbn(slots=slots(norm=True)), norm=True, clients=[1]).play(4)
-    params = personal_params(found.strategy, found.state.weights.params, found.kept[1])
+    params = personal_params(found.strategy, found.state.weights.params, client=found.kept[1])
     torch.testing.assert_close(params, alone.kept[1]["params"], rtol=0, atol=2e-6)
     torch.testing.assert_close(found.kept[1][FLOATS], alone.kept[1][FLOATS])
 
@@ -159,7 +159,7 @@ def test_fedbn_of_one_client_is_local_training() -> None:
 def test_fedper_of_one_client_is_local_training() -> None:
     alone = Played(local(), clients=[2]).play(4)
     found = Played(fedper(slots=slots()), clients=[2]).play(4)
-    params = personal_params(found.strategy, found.state.weights.params, found.kept[2])
+    params = personal_params(found.strategy, found.state.weights.params, client=found.kept[2])
     torch.testing.assert_close(params, alone.kept[2]["params"], rtol=0, atol=2e-6)
 
 

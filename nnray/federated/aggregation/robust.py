@@ -108,5 +108,5 @@ def _probe(strategy: Strategy, size: int) -> Message:
     still = torch.zeros(size)
     update = ClientUpdate(0, 1, 1, 1.0, 0.0, still, 1.0, 1.0, 1)
     server = strategy.server_state(still)
-    update = rehearsed(strategy, still, update, server=server, client={})
+    update = rehearsed(strategy, still, update=update, server=server, client={})
     return strategy.message(update, server=server, client={})

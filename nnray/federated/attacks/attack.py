@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nnray.data.splits import Examples
 from nnray.federated.aggregation.aggregator import Updates, share_of
-from nnray.federated.client import Alter
+from nnray.federated.holdings import Alter
 from nnray.federated.strategy import ClientUpdate, Message, Weighted
 from nnray.seeding import numpy_rng
 

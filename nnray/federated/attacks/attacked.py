@@ -13,7 +13,7 @@ from nnray.federated.aggregation.aggregator import Updates
 from nnray.federated.aggregation.coordinates import weighted_mean
 from nnray.federated.around import Around
 from nnray.federated.attacks.attack import Attack
-from nnray.federated.client import Alter
+from nnray.federated.holdings import Alter
 from nnray.federated.strategy import ClientUpdate, Means, Message, Strategy, Vectors, Weighted, traits
 
 

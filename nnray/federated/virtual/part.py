@@ -74,7 +74,7 @@ def part_of(state: RoundState, strategy: Strategy, *, num_steps: Callable[[int],
         down = weights.params.nbytes + buffers + sum(tensor.nbytes for tensor in shared.values())
     delta = 1e-3 * randn(weights.params.shape, generator=torch_rng(seed, "virtual", "message"))
     update = ClientUpdate(0, 1, 1, 0.1, 0.0, delta, 1.0, 1.0, state.round + 1)
-    update = rehearsed(strategy, weights.params, update, server=shared, client={})
+    update = rehearsed(strategy, weights.params, update=update, server=shared, client={})
     message = strategy.message(update, server=shared, client={})
     return Part(num_steps=num_steps, bytes_down=down, bytes_up=size_of(message) + buffers)
 

@@ -27,7 +27,7 @@ _TOLERANCE = 1e-3
 """Relative to the largest number: far above rounding, far below what a shared statistic does."""
 
 
-def require_separate(model: nn.Module, task: Task, info: DataInfo) -> None:
+def require_separate(model: nn.Module, task: Task, *, info: DataInfo) -> None:
     """Check that a model's gradients are, example by example, those of the example alone.
 
     They add up to the gradient of the batch, and none changes where another example does. The model is left

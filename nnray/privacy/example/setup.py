@@ -120,7 +120,7 @@ def step_of(
         ConfigError: The task's loss is not the mean of the losses of single examples.
         IncompatibleModel: The model mixes examples.
     """
-    require_separate(model, task, info)
+    require_separate(model, task, info=info)
     at_once = settings.physical_batch_size or max(1, round(plan.expected))
     gradients = ExampleGradients(model, clip_norm=settings.clip_norm, at_once=at_once)
     return PrivateStep(gradients, settings.clip_norm, plan.noise_multiplier, plan.expected, seed, l1)

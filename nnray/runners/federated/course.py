@@ -116,7 +116,7 @@ class Course:
 
     def _rounds(self) -> Iterator[RoundReport]:
         return paced(
-            self._setting, self.strategy, self.state, train_clients=self._train_clients, lrs=self._lrs
+            self._setting, self.strategy, state=self.state, train_clients=self._train_clients, lrs=self._lrs
         )
 
     def _train_clients(self, start: RoundStart, clients: Sequence[int]) -> Outcome:

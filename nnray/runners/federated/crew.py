@@ -49,10 +49,12 @@ class Alone:
         self._worker, self._setting, self._cut = Worker(setting), setting, Cutter(setting)
 
     def train(
-        self, start: RoundStart, clients: Sequence[int], states: States, masking: Masking | None = None
+        self, start: RoundStart, clients: Sequence[int], states: States, *, masking: Masking | None = None
     ) -> Outcome:
         """One block after the other."""
-        return self._worker.train(start, self._cut(clients), states, masking)
+        if masking is not None:
+            return self._worker.secure_train(start, masking.of(clients), states)
+        return self._worker.train(start, self._cut(clients), states)
 
     def ask(self, method: str, clients: Sequence[int], make: Arguments) -> list[tuple[int, Any] | Failed]:
         """All at once."""

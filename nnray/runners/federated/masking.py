@@ -38,7 +38,7 @@ class MaskingCrew(Crew, Protocol):
     """A crew whose workers can answer for clients in secure sums."""
 
     def train(
-        self, start: RoundStart, clients: Sequence[int], states: States, masking: Masking | None = None
+        self, start: RoundStart, clients: Sequence[int], states: States, *, masking: Masking | None = None
     ) -> Outcome:
         """As ever; with masking, what clients send is masked before it leaves the worker."""
 
@@ -122,7 +122,7 @@ class _Sum:
     def outcome(self, start: RoundStart, states: States) -> Outcome:
         try:
             self._agree()
-            trained = self._crew.train(start, list(self._told), states, self._masking(self._told))
+            trained = self._crew.train(start, list(self._told), states, masking=self._masking(self._told))
             self._lost += trained.failures
             survivors = sorted(report.client for report in trained.reports)
             self._server.take_masked(survivors)

@@ -50,8 +50,8 @@ class Sampling:
 def paced(
     setting: Setting,
     strategy: Strategy,
-    state: RoundState,
     *,
+    state: RoundState,
     train_clients: TrainClients,
     lrs: Sequence[float],
 ) -> Iterator[RoundReport]:
@@ -65,7 +65,7 @@ def paced(
         lrs: Learning rate of the clients in each round.
     """
     if setting.federated.devices is not None:
-        return _timed(setting, strategy, state, train_clients=train_clients, lr_of=_lr_of(lrs))
+        return _timed(setting, strategy, state=state, train_clients=train_clients, lr_of=_lr_of(lrs))
     return rounds(
         state,
         strategy,
@@ -106,8 +106,8 @@ def require_pace(setting: Setting, strategy: Strategy) -> None:
 def _timed(
     setting: Setting,
     strategy: Strategy,
-    state: RoundState,
     *,
+    state: RoundState,
     train_clients: TrainClients,
     lr_of: Callable[[int], float | None],
 ) -> Iterator[RoundReport]:

@@ -80,7 +80,7 @@ class Pool:
             ray.kill(actor)
 
     def train(
-        self, start: RoundStart, clients: Sequence[int], states: States, masking: Masking | None = None
+        self, start: RoundStart, clients: Sequence[int], states: States, *, masking: Masking | None = None
     ) -> Outcome:
         """Train clients, each actor its share of the blocks; the longest first."""
         begin, blocks = ray.put(start), {block[0]: block for block in self._cut(clients)}
@@ -89,11 +89,11 @@ class Pool:
         def make(own: Sequence[int]) -> tuple[Any, ...]:
             found = [blocks[first] for first in own]
             members = [client for block in found for client in block]
-            return begin, found, _some(states, members), None if masking is None else masking.of(members)
+            return begin, found if masking is None else masking.of(members), _some(states, members)
 
-        outcome = Outcome()
+        outcome, method = Outcome(), "train" if masking is None else "secure_train"
         shares = assign(list(blocks), costs, num_workers=len(self._actors))
-        for part in self._gather("train", shares, make, deadline_s=self._deadline_s):
+        for part in self._gather(method, shares, make, deadline_s=self._deadline_s):
             if isinstance(part, Failed):
                 lost = blocks.get(part.client, (part.client,))
                 part = Outcome(failures=tuple(replace(part, client=client) for client in lost))

@@ -17,7 +17,8 @@ from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import ConfigError, Problem
 from nnray.federated.attacks.attack import stamped
-from nnray.federated.client import Alter, ClientTrainer
+from nnray.federated.client import ClientTrainer
+from nnray.federated.holdings import Alter
 from nnray.federated.local import LocalTraining, steps_in_round
 from nnray.federated.noise import add_noise
 from nnray.federated.partitions.holdout import hold_out
@@ -134,7 +135,7 @@ def with_private_examples(setting: Setting, *, sizes: NDArray[np.int64] | None =
     local = local_training(setting, traits(strategy))
     require_private(setting.federated.strategy.name, strategy, local=local, params=flat.params)
     require_own([(p.name, a) for p, a in zip(experiment.data.augment, local.augment, strict=True)], info)
-    require_separate(flat.module, build_task(experiment, info), info)
+    require_separate(flat.module, build_task(experiment, info), info=info)
     size = local.batch_size
     local = replace(local, private=dp_sgd(experiment, info, batch_size=size, noise_multiplier=1.0))
     sizes = setting.population.sizes if sizes is None else sizes

@@ -64,12 +64,9 @@ class Worker:
         start: RoundStart,
         blocks: Sequence[Sequence[int]],
         states: Mapping[int, Vectors],
-        masking: Masking | None = None,
     ) -> Outcome:
-        """Train clients, and add up what they send, under masks if asked; those of a block side by side."""
+        """Train clients, and add up what they send; those of a block side by side."""
         try:
-            if masking is not None:
-                return self._train_masked(start, list(masking.told), states, masking=masking)
             if self._blocks is None:
                 return self.trainer.run(
                     start, [client for block in blocks for client in block], states=states
@@ -77,6 +74,18 @@ class Worker:
             outcome = Outcome()
             for block in blocks:
                 outcome = outcome.absorb(self._blocks.run(start, block, states=states))
+            return outcome
+        finally:
+            self._begin(NOBODY)
+
+    def secure_train(self, start: RoundStart, masking: Masking, states: Mapping[int, Vectors]) -> Outcome:
+        """Train clients, and add up what they send under masks."""
+        assert self._blocks is None, "composition refuses secure sums with clients side by side"
+        outcome = Outcome()
+        try:
+            for client in masking.told:
+                plain = self.trainer.run(start, [client], states=states)
+                outcome = outcome.absorb(self._parties.mask(plain, masking))
             return outcome
         finally:
             self._begin(NOBODY)
@@ -136,18 +145,8 @@ class Worker:
         """Examples measured at a time."""
         return self._setting.experiment.training.eval_batch_size
 
-    def _train_masked(
-        self, start: RoundStart, clients: Sequence[int], states: Mapping[int, Vectors], *, masking: Masking
-    ) -> Outcome:
-        assert self._blocks is None, "composition refuses secure sums with clients side by side"
-        outcome = Outcome()
-        for client in clients:
-            plain = self.trainer.run(start, [client], states=states)
-            outcome = outcome.absorb(self._parties.mask(plain, masking))
-        return outcome
-
     def _load(self, weights: Weights, state: Vectors) -> None:
-        own = personal_params(self._strategy, weights.params, state)
+        own = personal_params(self._strategy, weights.params, client=state)
         self.trainer.flat.load(begin_of(weights, state).with_params(own))
 
     def _measure(self, examples: Examples) -> MetricSums:

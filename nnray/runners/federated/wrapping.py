@@ -16,8 +16,8 @@ from nnray.federated.aggregation import robust
 from nnray.federated.aggregation.aggregator import Aggregator
 from nnray.federated.attacks import attacked
 from nnray.federated.attacks.attack import Attack, draw_attackers
-from nnray.federated.client import Alter
 from nnray.federated.codecs.compressed import Compressed
+from nnray.federated.holdings import Alter
 from nnray.federated.partitions.partition import Partition
 from nnray.federated.strategy import Strategy
 from nnray.federated.weights import Slot

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnray.data.splits import DataInfo
-from nnray.federated.client import Alter, ClientTrainer
+from nnray.federated.client import ClientTrainer
+from nnray.federated.holdings import Alter
 from nnray.federated.outcome import Outcome, RoundStart
 from nnray.federated.rounds import Policy, RoundReport, RoundState, rounds
 from nnray.federated.sampling import Cohort

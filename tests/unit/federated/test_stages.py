@@ -241,10 +241,10 @@ def test_what_stays_is_not_sent_and_comes_back(name: str) -> None:
     crew = trainer(strategy=strategy)
     start = start_of(crew)
     sent = crew.send(start, 3, state={})
-    own = personal_params(strategy, start.weights.params, sent.message.kept)
+    own = personal_params(strategy, start.weights.params, client=sent.message.kept)
     assert has_personal(strategy)
     assert not torch.equal(own, start.weights.params)
-    assert torch.equal(personal_params(strategy, start.weights.params, {}), start.weights.params)
+    assert torch.equal(personal_params(strategy, start.weights.params, client={}), start.weights.params)
     if traits(strategy).is_partial:
         head = sum(slot.size for slot in SLOTS if slot.name.startswith("3."))
         assert sent.message.kept["own"].shape == (head,)
@@ -269,7 +269,7 @@ def test_it_goes_through_a_codec(name: str) -> None:
     for key, value in plain.message.kept.items():
         assert torch.equal(first.message.kept[key], value)
     assert has_personal(around)
-    own = personal_params(around, start.weights.params, second.message.kept)
+    own = personal_params(around, start.weights.params, client=second.message.kept)
     assert not torch.equal(own, start.weights.params)
 
 

@@ -59,13 +59,13 @@ def test_what_takes_each_example_by_itself_is_let_pass(name: str) -> None:
     model = make(name)
     require_fit(model)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    require_separate(model, task(), INFO)
+    require_separate(model, task(), info=INFO)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert model.training and all(param.grad is None for param in model.parameters())
 
 
 def test_dropout_is_let_pass() -> None:
-    require_separate(cnn(INFO, dropout=0.5).train(), task(), INFO)
+    require_separate(cnn(INFO, dropout=0.5).train(), task(), info=INFO)
 
 
 @pytest.mark.parametrize("build", [lambda: cnn(INFO, norm="batch"), lambda: resnet(INFO, depth=20, width=8)])
@@ -76,7 +76,7 @@ def test_replaced_networks_fit_and_have_as_many_channels(build: object) -> None:
     found = [module for module in model.modules() if isinstance(module, nn.GroupNorm)]
     assert [norm.num_channels for norm in found] == channels
     assert not misfits(model)
-    require_separate(model, task(), INFO)
+    require_separate(model, task(), info=INFO)
 
 
 def test_batch_norm_over_vectors_becomes_one_group() -> None:
@@ -143,13 +143,13 @@ class Functional(nn.Module):
 def test_what_a_users_own_module_mixes_is_found(model: nn.Module, words: str) -> None:
     assert not misfits(model)
     with pytest.raises(IncompatibleModel, match=words):
-        require_separate(model.train(), task(), INFO)
+        require_separate(model.train(), task(), info=INFO)
 
 
 @pytest.mark.parametrize("weights", [[1.0, 2.0, 5.0], [1.0, 1.0, 1.1]])
 def test_a_loss_that_weighs_examples_against_each_other_is_refused(weights: list[float]) -> None:
     with pytest.raises(ConfigError, match="class_weights"):
-        require_separate(make("mlp"), classification(INFO, class_weights=weights), INFO)
+        require_separate(make("mlp"), classification(INFO, class_weights=weights), info=INFO)
 
 
 def test_augmentations_that_mix_examples_are_named() -> None:
@@ -167,4 +167,4 @@ def test_augmentations_that_mix_examples_are_named() -> None:
 
 def test_other_families_of_networks_fit_once_replaced() -> None:
     for model in (cifar_cnn(INFO, norm="batch"), cifar_cnn(INFO, norm="group", dropout=0.2)):
-        require_separate(replaced(model).train(), task(), INFO)
+        require_separate(replaced(model).train(), task(), info=INFO)

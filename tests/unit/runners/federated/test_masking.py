@@ -62,13 +62,13 @@ class Spy:
         self.answers: list[Any] = []
 
     def train(
-        self, start: RoundStart, clients: Sequence[int], states: States, masking: Masking | None = None
+        self, start: RoundStart, clients: Sequence[int], states: States, *, masking: Masking | None = None
     ) -> Outcome:
         lost = [client for client in self._lose.get("train", ()) if client in clients]
         there = [client for client in clients if client not in lost]
         assert masking is not None
         self.sessions.append(masking.session.digest)
-        found = self._inner.train(start, there, states, masking.of(there)) if there else Outcome()
+        found = self._inner.train(start, there, states, masking=masking.of(there)) if there else Outcome()
         self.outcomes.append(found)
         return found + Outcome(failures=tuple(Failed(client, "left") for client in lost))
 
