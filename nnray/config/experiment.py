@@ -116,7 +116,7 @@ def _privacy_problems(made: Experiment) -> Iterator[Problem]:
     yield from private_training_problems(
         made.privacy, data=made.data, training=made.training, sweep=made.sweep, parallel=made.parallel
     )
-    yield from private_federation_problems(made.privacy, made.federated)
+    yield from private_federation_problems(made.privacy, made.federated, sweep=made.sweep)
 
 
 def _validation_problems(values: Any) -> Iterator[Problem]:

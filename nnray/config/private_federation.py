@@ -6,25 +6,35 @@ from collections.abc import Iterator
 
 from nnray.config.federated import FederatedConfig
 from nnray.config.privacy import PrivacyConfig
+from nnray.config.sections import SweepConfig
 from nnray.errors import Problem
 
+_FIXED = ("privacy.unit", "privacy.delta", "privacy.accountant", "federated.clients")
 _NEGLIGIBLE = 0.01
 """Of delta: what may be left out of the account."""
 
 
 def private_federation_problems(
-    privacy: PrivacyConfig | None, federated: FederatedConfig | None
+    privacy: PrivacyConfig | None,
+    federated: FederatedConfig | None,
+    *,
+    sweep: SweepConfig | None = None,
 ) -> Iterator[Problem]:
     """What stands against the privacy that an experiment asks for; nothing without a federated section.
 
     Args:
         privacy: The experiment's section.
         federated: Likewise.
+        sweep: Likewise.
     """
     if privacy is None or federated is None or privacy.unit != "client":
         return
     yield from _sampling_problems(privacy, federated)
     yield from _delta_problems(privacy, federated)
+    for path in _FIXED:
+        if sweep is not None and path in sweep.space:
+            message = "can't be searched: what all trials spend together is said for one value"
+            yield Problem(f"sweep.space.{path}", message)
     if federated.secure is not None and privacy.mechanism == "gaussian":
         yield from _alone_problems(privacy, federated)
     if privacy.noise_at == "clients" and federated.secure is None:

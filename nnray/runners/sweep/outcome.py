@@ -69,7 +69,7 @@ class Outcome:
     def _with_privacy(self, summary: Summary) -> Summary:
         trials = list(self.ledger.trials.values())
         total = total_epsilon(self.experiment, trials, num_examples=self.num_examples)
-        if total is None:
+        if self.experiment.privacy is None:
             return summary
         said = told(self.experiment, total, num_trials=len(trials))
         self.tracker.set_tags(self.run, {"nnray.privacy": said})

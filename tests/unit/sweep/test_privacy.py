@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
 from dp_accounting.rdp import RdpAccountant
 
 from nnray.assembly import assemble, private_seed
-from nnray.config import Experiment, parse, with_overrides
+from nnray.config import Experiment, dump, parse, with_overrides
 from nnray.config.privacy import PrivacyConfig
 from nnray.data.splits import DataInfo
+from nnray.errors import ConfigError
 from nnray.runners.sweep import privacy
 from nnray.runners.sweep.ledger import State, Trial
 from nnray.runners.sweep.privacy import phases_of, told, total_epsilon
@@ -107,9 +109,61 @@ def test_a_trial_whose_budget_was_too_small_has_spent_nothing() -> None:
     assert total(experiment({"epsilon": 9.0}), mixed[:1]) == directly((1.0, 0.05, 20))
 
 
-def test_without_privacy_of_examples_there_is_nothing_to_say() -> None:
-    for made in (experiment({"unit": "client"}), experiment().model_copy(update={"privacy": None})):
-        assert total_epsilon(made, [trial(0, 5)], num_examples=NUM_EXAMPLES) is None
+def test_without_privacy_there_is_nothing_to_say() -> None:
+    made = experiment().model_copy(update={"privacy": None})
+    assert total_epsilon(made, [trial(0, 5)], num_examples=NUM_EXAMPLES) is None
+
+
+def federated(privacy_of: Mapping[str, Any], **section: Any) -> Experiment:
+    return parse(
+        {
+            "name": "digits",
+            "data": {"name": "digits"},
+            "model": {"name": "mlp", "hidden": [8]},
+            "optimizer": {"name": "sgd", "lr": 0.1},
+            "federated": {"clients": 50, "cohort": 10, "sampler": "poisson", "rounds": 8, **section},
+            "privacy": {"delta": 1e-3, "accountant": "rdp", **privacy_of},
+            "sweep": {"of": "federate", "space": {"federated.cohort": {"int": [5, 20]}}},
+        }
+    )
+
+
+def test_federated_trials_are_totalled_by_their_own_cohorts_and_rounds() -> None:
+    """One that broke off was in the middle of a round, which counts."""
+    made = federated({"unit": "client", "noise_multiplier": 1.1})
+    trials = [
+        trial(0, 8, federated__cohort=5),
+        trial(1, 3, "pruned", federated__cohort=20),
+        trial(2, 2, "failed", federated__cohort=10),
+    ]
+    accountant = RdpAccountant()
+    for rate, rounds in ((0.1, 8), (0.4, 3), (0.2, 3)):
+        event = PoissonSampledDpEvent(rate, GaussianDpEvent(1.1))
+        accountant.compose(SelfComposedDpEvent(event, rounds))
+    found = total_epsilon(made, trials, num_examples=NUM_EXAMPLES)
+    assert found == pytest.approx(accountant.get_epsilon(1e-3), rel=1e-6)
+    assert told(made, found, num_trials=3).count("for one client, by all 3 trials together") == 1
+
+
+def test_what_can_t_be_reckoned_is_said_to_be_spent_all_the_same() -> None:
+    made = federated({"unit": "example", "noise_multiplier": 1.1})
+    assert total_epsilon(made, [trial(0, 5)], num_examples=NUM_EXAMPLES) is None
+    said = told(made, None, num_trials=4)
+    assert "4 trials spend together is not reckoned without the sizes of all clients" in said
+    assert "each of them has spent budget" in said
+
+
+@pytest.mark.parametrize("path", ["privacy.delta", "federated.clients"])
+def test_what_decides_how_trials_add_up_is_not_searched(path: str) -> None:
+    values = [1e-3, 1e-4] if path == "privacy.delta" else [40, 50]
+    with pytest.raises(ConfigError, match="can't be searched"):
+        with_space(federated({"unit": "client", "noise_multiplier": 1.1}), {path: {"choice": values}})
+
+
+def with_space(made: Experiment, space: Mapping[str, Any]) -> Experiment:
+    tree = yaml.safe_load(dump(made))
+    tree["sweep"]["space"] = dict(space)
+    return parse(tree)
 
 
 def test_the_words_say_that_every_trial_spends() -> None:
