@@ -88,8 +88,14 @@ def test_what_the_recorded_model_is_not_is_said(name: str, layers: bool) -> None
 
 @every
 def test_stages_are_not_stacked(name: str) -> None:
-    with pytest.raises(ConfigError, match="whose clients train in stages"):
-        ran(options(name, stacked=True), model=MODELS[name])
+    """Neither by their names nor where a strategy of the user's own turns out to have stages."""
+    for strategy in (name, by_path(name)):
+        with pytest.raises(ConfigError, match="clients train in stages"):
+            ran(options(name, stacked=True, strategy=strategy), model=MODELS[name])
+
+
+def by_path(name: str) -> str:
+    return f"nnray.federated.strategies.{name}:{name}"
 
 
 def test_a_pattern_that_matches_nothing_is_told_before_the_run() -> None:
@@ -111,9 +117,11 @@ def test_a_target_may_be_of_the_common_model_where_there_is_one() -> None:
 @every
 def test_sites_refuse_strategies_whose_clients_keep_weights(name: str) -> None:
     sites = [{"name": "a", "resource": "a"}, {"name": "b", "resource": "b"}]
-    made = experiment({"sites": sites, "clients": None, "cohort": 2, "workers": None, "partition": "iid",
-                       "strategy": name})  # fmt: skip
-    with pytest.raises(ConfigError, match=f"'{name}' has clients keep weights"):
+    asked = {"sites": sites, "clients": None, "cohort": 2, "workers": None, "partition": "iid"}
+    with pytest.raises(ConfigError, match="what sites keep is sent with updates"):
+        experiment({**asked, "strategy": name})
+    made = experiment({**asked, "strategy": by_path(name)})
+    with pytest.raises(ConfigError, match=f"'{by_path(name)}' has clients keep weights"):
         require_apart(made)
 
 
