@@ -26,6 +26,7 @@ from nnray.runners.federated.participants import Participants
 from nnray.runners.federated.private_clients import epsilon_so_far
 from nnray.runners.federated.setting import Setting, client_lrs, first_weights, strategy_of
 from nnray.runners.federated.states import ClientStates
+from nnray.training.memory import settled_objects
 from nnray.training.storage import LocalFolder
 
 
@@ -58,7 +59,7 @@ class Course:
 
     def records(self) -> Iterator[RoundRecord]:
         """Every round from the first; those of earlier processes are read back."""
-        with self._checkpoints:
+        with self._checkpoints, settled_objects():
             yield from self.past()
             if self.is_over(self.state.round):
                 return

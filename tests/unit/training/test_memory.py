@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
 import subprocess
 import sys
+import weakref
 from types import SimpleNamespace
 
 import pytest
 
-from nnray.training.memory import keep_memory
+from nnray.training.memory import keep_memory, settled_objects
 
 # Blocks of 64 MiB lie above every threshold that glibc would come to by itself.
 SCRIPT = """
@@ -82,6 +84,7 @@ def test_the_highest_threshold_that_glibc_takes_is_set_and_trimming_never_alone(
 
 RELEASE = """
 import sys
+import weakref
 from nnray.training.memory import release_memory
 assert release_memory()
 rss = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
@@ -106,3 +109,20 @@ def test_released_blocks_go_back_whatever_stands_above_them() -> None:
     )
     done = subprocess.run([sys.executable, "-c", heap], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 50
+
+
+def test_objects_that_are_there_are_passed_over_and_what_a_block_makes_is_collected() -> None:
+    class Ring:
+        def __init__(self) -> None:
+            self.own = self
+
+    before = gc.get_freeze_count()
+    with settled_objects():
+        assert gc.get_freeze_count() > before
+        made = weakref.ref(Ring())
+        gc.collect()
+        assert made() is None
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(ZeroDivisionError), settled_objects():
+        1 / 0  # noqa: B018
+    assert gc.get_freeze_count() == 0
