@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nnray.errors import NnrayError
 from nnray.federated.rehearsal import SIZE, SLOTS, made_updates, means_of, stages_of
-from nnray.federated.strategy import ClientUpdate, Message, Pull, Strategy, Vectors, traits
+from nnray.federated.strategy import ClientUpdate, Message, Pull, Strategy, Vectors, shared_part, traits
 from nnray.seeding import torch_rng
 
 __all__ = ["LAWS", "SLOTS", "BrokenLaw", "check_strategy", "means_of"]
@@ -110,7 +110,7 @@ def _shared(strategy: Strategy, server: Vectors) -> Vectors:
     names = traits(strategy).shared
     missing = set(names or ()) - set(server)
     _require(not missing, f"shared names {sorted(missing)}; the server keeps {sorted(server)}")
-    return server if names is None else {name: server[name] for name in names}
+    return shared_part(strategy, server)
 
 
 def _round(

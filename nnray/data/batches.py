@@ -189,6 +189,13 @@ def applied(
     return result
 
 
+def laid_out(inputs: Tensor, *, by_pixel: bool) -> Tensor:
+    """Images laid out by pixel, where that is asked for; all other inputs as they are."""
+    if not by_pixel or inputs.ndim != 4:
+        return inputs
+    return inputs.contiguous(memory_format=torch.channels_last)
+
+
 def _resident(examples: Examples, device: torch.device, *, by_pixel: bool) -> Examples:
     """The examples laid out, and on the device, if at most half of its free memory is taken by them."""
     inputs, targets = examples.inputs, examples.targets

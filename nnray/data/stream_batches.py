@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnray.data.batches import Augmentation, applied, as_float
+from nnray.data.batches import Augmentation, applied, as_float, laid_out
 from nnray.data.stream import Array, Pieces, Streamed
 from nnray.data.stream_order import lane_shares, lane_sizes, own_lanes, plan
 from nnray.data.stream_pool import Pool
@@ -105,7 +105,7 @@ class StreamBatches:
                 for apply in self.augment:
                     inputs, targets = applied(apply, inputs, targets=targets, rng=rng)
             yield (
-                (inputs.contiguous(memory_format=torch.channels_last) if self._by_pixel else inputs),
+                laid_out(inputs, by_pixel=self._by_pixel),
                 targets,
             )
 

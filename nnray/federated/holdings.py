@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nnray.data.batches import applied, as_float
+from nnray.data.batches import applied, as_float, laid_out
 from nnray.data.splits import Examples
 from nnray.federated.local import LocalTraining, PrivateSteps
 from nnray.federated.orders import order_key
@@ -76,9 +76,8 @@ class Holdings:
         chosen = self._chosen(len(targets), local=local, path=path)
         for step, index in enumerate(chosen, start=1):
             index = index.to(inputs.device)
-            x, y = inputs.index_select(0, index), targets.index_select(0, index)
-            if local.by_pixel and x.ndim == 4:
-                x = x.contiguous(memory_format=torch.channels_last)
+            x = laid_out(inputs.index_select(0, index), by_pixel=local.by_pixel)
+            y = targets.index_select(0, index)
             changed = local.augment and len(y)  # nobody may have been drawn
             yield _augmented(x, y, local=local, path=(*path, "augment", step)) if changed else (x, y)
 

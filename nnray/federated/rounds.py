@@ -17,7 +17,7 @@ from nnray.errors import ClientFailure, DivergedError, UserCodeError
 from nnray.federated.exact import Bits, judge
 from nnray.federated.outcome import BUFFERS, ClientReport, Failed, Outcome, RoundStart
 from nnray.federated.sampling import Cohort
-from nnray.federated.strategy import Means, Message, Strategy, Vectors, traits
+from nnray.federated.strategy import Means, Message, Strategy, Vectors, shared_part, traits
 from nnray.federated.weights import Weights
 
 OnError = Literal["retry", "drop", "fail"]
@@ -138,7 +138,7 @@ def rounds(
         start = RoundStart(
             round=number,
             weights=state.weights,
-            server=_shared(strategy, state.server),
+            server=shared_part(strategy, state.server),
             lr=lr_of(number),
             bits=state.bits,
             room=max(1, len(cohort.chosen)),
@@ -242,12 +242,6 @@ def _alike(faults: Sequence[Fault]) -> Iterator[str]:
     for (error, met_by_all), who in clients.items():
         noun = "client" if len(who) == 1 else "clients"
         yield f"  {noun} {', '.join(map(str, who))}: {error} ({', '.join(met_by_all)})"
-
-
-def _shared(strategy: Strategy, server: Vectors) -> Vectors:
-    """What clients need of what the server keeps."""
-    names = traits(strategy).shared
-    return dict(server) if names is None else {name: server[name] for name in names}
 
 
 def _next(

@@ -243,6 +243,12 @@ def traits(strategy: Strategy) -> Traits:
     return Traits(**said)
 
 
+def shared_part(strategy: Strategy, server: Vectors) -> Vectors:
+    """What clients are sent of what the server keeps."""
+    names = traits(strategy).shared
+    return dict(server) if names is None else {name: server[name] for name in names}
+
+
 def has_common(strategy: Strategy) -> bool:
     """Whether the server has a whole model for all clients."""
     said = traits(strategy)

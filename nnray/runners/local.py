@@ -16,7 +16,7 @@ from nnray.config import Experiment, flatten
 from nnray.data.splits import DataSplits
 from nnray.runners.display import Display
 from nnray.runners.folder import RunFolder
-from nnray.runners.private import declare, spent
+from nnray.runners.private import declare, outside_of, spent
 from nnray.runners.recording import (
     PATIENCE_S,
     input_example,
@@ -55,7 +55,8 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
             prepare_process(experiment)
             built = assemble(experiment, load_data(experiment, reader=reader))
         with recorded(experiment, folder, tracker=tracker) as run:
-            declare(built, tracker, notes=display, run=run)
+            if built.plan is not None:
+                declare(built.plan.describe(), outside_of(built), tracker=tracker, notes=display, run=run)
             stages = Stages(
                 experiment=experiment,
                 splits=built.splits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,7 +40,7 @@ def fedbuff(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Discounted(FedAvg):
+class Discounted(FedAvg, ABC):
     """FedAvg whose clients count for less the older the weights that they began with."""
 
     shared: ClassVar[tuple[str, ...]] = (STALENESS,)
@@ -54,9 +55,9 @@ class Discounted(FedAvg):
         vectors = {"delta": Weighted(update.delta, weight * discount)}
         return Message(vectors, {"discount": Weighted(discount, weight)})
 
+    @abstractmethod
     def discount(self, staleness: float) -> float:
         """What an update counts for."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

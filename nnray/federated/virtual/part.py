@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, randn
+from torch import randn
 
 from nnray.federated.outcome import size_of
 from nnray.federated.rehearsal import rehearsed
 from nnray.federated.rounds import RoundState
-from nnray.federated.strategy import ClientUpdate, Strategy, Vectors, traits
+from nnray.federated.strategy import ClientUpdate, Strategy, shared_part, traits
 from nnray.federated.virtual.devices import Devices
 from nnray.federated.virtual.report import Kind
 from nnray.federated.virtual.windows import MICRO
@@ -77,12 +77,6 @@ def part_of(state: RoundState, strategy: Strategy, *, num_steps: Callable[[int],
     update = rehearsed(strategy, weights.params, update=update, server=shared, client={})
     message = strategy.message(update, server=shared, client={})
     return Part(num_steps=num_steps, bytes_down=down, bytes_up=size_of(message) + buffers)
-
-
-def shared_part(strategy: Strategy, server: Vectors) -> dict[str, Tensor]:
-    """What clients are sent of what the server keeps."""
-    names = traits(strategy).shared
-    return {name: server[name] for name in (server if names is None else names)}
 
 
 def end_of(

@@ -11,8 +11,7 @@ from torch import Tensor
 from nnray.federated.around import own_part
 from nnray.federated.outcome import RoundStart
 from nnray.federated.rounds import RoundState
-from nnray.federated.strategy import Strategy, Vectors
-from nnray.federated.virtual.part import shared_part
+from nnray.federated.strategy import Strategy, Vectors, shared_part
 from nnray.federated.weights import Weights
 
 STALENESS = "staleness"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from nnray.config import Experiment, FederatedConfig, PrivacyConfig, require_federated
 from nnray.errors import ConfigError, Problem
 from nnray.privacy.accounting import Phase, Trees, epsilon_of
 from nnray.privacy.calibrate import noise_of, steps_within
-from nnray.runners.recording import Notes
-from nnray.tracking import Tracker
+from nnray.runners.private import outside_guarantee
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,32 +69,19 @@ def guarantee_of(experiment: Experiment, *, num_clients: int) -> Guarantee | Non
     return Guarantee(phase, privacy, rounds, float(cohort))
 
 
-def declare(said: tuple[str, str] | None, *, tracker: Tracker, notes: Notes, run: str) -> None:
-    """Say what a run guarantees, to the person and in the store.
+def outside_of(experiment: Experiment, *, also: Iterable[str] = ()) -> Iterator[str]:
+    """What a private federated run tells or uses of its clients' data, beside the guarantee.
 
     Args:
-        said: What it is, and what is outside of it; None for no guarantee.
-        tracker: Where it is recorded.
-        notes: Where a person is told.
-        run: Key of the run.
+        experiment: With a section ``privacy``.
+        also: What else there is for the unit that is protected.
     """
-    if said is None:
-        return
-    notes.note(f"privacy: {said[0]}")
-    notes.note(f"privacy: outside the guarantee: {said[1]}")
-    tracker.set_tags(run, {"nnray.privacy": said[0], "nnray.privacy.outside": said[1]})
-
-
-def outside_of(experiment: Experiment) -> Iterator[str]:
-    """What a run that is private for its clients tells or uses of their data, beside the guarantee."""
-    privacy = experiment.privacy
-    assert privacy is not None
-    yield "whoever knows the seed can take the noise away: keep it to yourself"
-    if experiment.data.normalize:
-        yield "the mean and standard deviation of the clients' inputs (data.normalize: false leaves them out)"
-    if privacy.metrics == "outside":
-        kept = "(privacy.metrics: withheld keeps them back)"
-        yield f"train_loss, client_ metrics and the table of clients {kept}"
+    yield from outside_guarantee(
+        experiment,
+        inputs="the clients' inputs",
+        measured="train_loss, client_ metrics and the table of clients",
+        also=also,
+    )
     yield "the validation and test examples of the server, if they are anybody's"
 
 

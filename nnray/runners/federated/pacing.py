@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from nnray.errors import ConfigError
@@ -114,32 +115,30 @@ def _timed(
     federated, seed, population = setting.federated, setting.experiment.seed, setting.population
     assert federated.devices is not None, "asked for with devices"
     devices: Devices = build("device", federated.devices, len(population), numpy_rng(seed, "devices"))
-    local = local_training(setting, traits(strategy))
-    found = federated.asynchronous
+    local, found = local_training(setting, traits(strategy)), federated.asynchronous
+
+    def num_steps(client: int) -> int:
+        return local.num_steps(len(population.of(client)))
+
+    paced_by: Callable[..., Iterator[RoundReport]]
     if found is None:
-        return timed_rounds(
-            state,
-            strategy,
-            num_rounds=federated.rounds,
-            draw=Sampling(setting),
-            train_clients=train_clients,
-            devices=devices,
-            num_steps=lambda client: local.num_steps(len(population.of(client))),
-            deadline_s=federated.round_deadline_s,
-            seed=seed,
-            policy=policy_of(setting),
-            lr_of=lr_of,
+        paced_by = functools.partial(
+            timed_rounds, draw=Sampling(setting), deadline_s=federated.round_deadline_s
         )
-    return async_rounds(
+    else:
+        paced_by = functools.partial(
+            async_rounds,
+            concurrency=found.concurrency,
+            buffer=found.buffer,
+            max_staleness=found.max_staleness,
+        )
+    return paced_by(
         state,
         strategy,
         num_rounds=federated.rounds,
         train_clients=train_clients,
         devices=devices,
-        num_steps=lambda client: local.num_steps(len(population.of(client))),
-        concurrency=found.concurrency,
-        buffer=found.buffer,
-        max_staleness=found.max_staleness,
+        num_steps=num_steps,
         seed=seed,
         policy=policy_of(setting),
         lr_of=lr_of,

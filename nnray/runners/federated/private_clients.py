@@ -21,6 +21,7 @@ from nnray.federated.local import LocalTraining, pulls_of
 from nnray.federated.strategy import Strategy
 from nnray.privacy.accounting import Phase
 from nnray.privacy.example.local import LocalDpSgd, LocalSteps, local_noise, rounds_within, worst_client
+from nnray.runners.federated.guarantee import outside_of
 from nnray.runners.federated.participants import Participants
 
 
@@ -79,17 +80,9 @@ class LocalGuarantee:
 
     def outside(self, experiment: Experiment) -> Iterator[str]:
         """What a run tells or uses of the clients' examples, beside the guarantee."""
-        yield "whoever knows the seed can take the noise away: keep it to yourself"
-        if require_federated(experiment).sites:
-            yield "the server and all sites, who know the seed: others see a model with noise"
-        yield "how many examples each client has"
-        if experiment.data.normalize:
-            advice = "(data.normalize: false leaves them out)"
-            yield f"the mean and standard deviation of the clients' inputs {advice}"
-        if self.privacy.metrics == "outside":
-            kept = "(privacy.metrics: withheld keeps them back)"
-            yield f"train_loss, client_ metrics and the table of clients {kept}"
-        yield "the validation and test examples of the server, if they are anybody's"
+        sites = ["the server and all sites, who know the seed: others see a model with noise"]
+        also = [*(sites if require_federated(experiment).sites else []), "how many examples each client has"]
+        return outside_of(experiment, also=also)
 
 
 def epsilon_so_far(

@@ -15,7 +15,7 @@ from nnray.runners.federated.course import Course
 from nnray.runners.federated.crew import Alone, Crew
 from nnray.runners.federated.display import FederatedDisplay
 from nnray.runners.federated.ending import Ending
-from nnray.runners.federated.guarantee import declare, outside_of
+from nnray.runners.federated.guarantee import outside_of
 from nnray.runners.federated.masking import masked
 from nnray.runners.federated.result import FederatedResult
 from nnray.runners.federated.setting import (
@@ -25,6 +25,7 @@ from nnray.runners.federated.setting import (
 from nnray.runners.federated.stacking import decide
 from nnray.runners.folder import RunFolder
 from nnray.runners.local import recorded
+from nnray.runners.private import declare
 from nnray.runners.recording import record_inputs
 from nnray.runners.training import prepare_process
 from nnray.tracking import Tracker
@@ -64,7 +65,7 @@ def run(
             require_possible(setting)
         key = stack.enter_context(recorded(experiment, folder, tracker=tracker, verb="federate"))
         record_inputs(folder, tracker, run=key, splits=splits)
-        declare(_said(setting), tracker=tracker, notes=display, run=key)
+        _declare(setting, tracker, display, run=key)
         with _crew(setting, folder, display, workers=workers, sites=sites) as crew:
             course = Course(setting, folder.path, masked(crew, setting), on_skipped=display.note)
             with display:
@@ -114,12 +115,14 @@ def _require_same(folder: RunFolder, sites: Sites) -> None:
     folder.update(sites_digest=found)
 
 
-def _said(setting: Setting) -> tuple[str, str] | None:
-    """What the run guarantees, and what is outside of that; None where it guarantees nothing."""
+def _declare(setting: Setting, tracker: Tracker, display: FederatedDisplay, *, run: str) -> None:
+    """Say what the run guarantees, if it does."""
     experiment, local = setting.experiment, setting.local_guarantee
     if setting.guarantee is not None:
-        return setting.guarantee.describe(), "; ".join(outside_of(experiment))
-    return None if local is None else (local.describe(), "; ".join(local.outside(experiment)))
+        said, outside = setting.guarantee.describe(), outside_of(experiment)
+        declare(said, outside, tracker=tracker, notes=display, run=run)
+    elif local is not None:
+        declare(local.describe(), local.outside(experiment), tracker=tracker, notes=display, run=run)
 
 
 def _noting(folder: RunFolder, display: FederatedDisplay) -> Callable[[str], None]:

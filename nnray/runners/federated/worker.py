@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from nnray.assembly import build_task
-from nnray.data.batches import as_float
+from nnray.data.batches import as_float, laid_out
 from nnray.data.splits import Examples
 from nnray.evaluation.evaluate import evaluate
 from nnray.federated.client import begin_of
@@ -155,13 +155,11 @@ class Worker:
 
     def _batches(self, examples: Examples) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         device, size = self.trainer.flat.params.device, self.block_size
+        by_pixel = self._setting.experiment.training.channels_last
         for start in range(0, len(examples), size):
             part = _slice(examples, start, start + size)
-            yield self._laid_out(as_float(part.inputs).to(device)), part.targets.to(device)
-
-    def _laid_out(self, inputs: torch.Tensor) -> torch.Tensor:
-        by_pixel = self._setting.experiment.training.channels_last and inputs.ndim == 4
-        return inputs.contiguous(memory_format=torch.channels_last) if by_pixel else inputs
+            inputs = as_float(part.inputs).to(device)
+            yield laid_out(inputs, by_pixel=by_pixel), part.targets.to(device)
 
     def _begin(self, client: int) -> None:
         self._at, self._since = client, time.monotonic()
