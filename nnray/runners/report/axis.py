@@ -1,0 +1,90 @@
+"""An axis of a chart: where a value lies on it, and which values are written at it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Maps values to a stretch of the picture.
+
+    Args:
+        low: The least value.
+        high: The greatest; above ``low``.
+        start: Where the least lies, in the picture's units.
+        end: Where the greatest lies.
+        log: Equal ratios are equally far apart; ``low`` is positive then.
+        whole: Only whole numbers are written at it.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+    whole: bool = False
+
+    def at(self, value: float) -> float:
+        """Where a value lies."""
+        low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+    def ticks(self, most: int = 6) -> list[tuple[float, str]]:
+        """Round values within the axis, and how they are written."""
+        if self.log and self.high / self.low >= 100:
+            return _decades(self.low, self.high, most)
+        step = _step(self.high - self.low, most, whole=self.whole)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [(i * step, _written(i * step, step)) for i in range(first, last + 1)]
+
+
+def spanning(
+    values: Iterable[float], *, start: float, end: float, log: bool = False, whole: bool = False
+) -> Axis:
+    """An axis that all finite values fit on; with ``log``, all positive ones.
+
+    Args:
+        values: To be drawn.
+        start: Where the least lies.
+        end: Where the greatest lies.
+        log: As of ``Axis``; plain where no value is positive.
+        whole: As of ``Axis``.
+    """
+    finite = [float(v) for v in values if math.isfinite(v)]
+    positive = [v for v in finite if v > 0]
+    log = log and bool(positive)
+    low, high = min(shown := positive if log else finite or [0.0, 1.0]), max(shown)
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # one value: it stands in the middle
+        pad = 0.5 if whole else (abs(low) or 1.0) * 0.1
+        low, high = (low / 1.5, high * 1.5) if log else (low - pad, high + pad)
+    return Axis(low, high, start, end, log, whole)
+
+
+def _step(span: float, most: int, *, whole: bool) -> float:
+    unit = 10.0 ** math.floor(math.log10(span / most))
+    step = next(s * unit for s in _STEPS if s * unit * most >= span * (1 - 1e-9))
+    return max(1.0, math.ceil(step)) if whole else step
+
+
+def _decades(low: float, high: float, most: int) -> list[tuple[float, str]]:
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    every = -(-(last - first + 1) // most)
+    return [(10.0**k, f"{10.0**k:g}") for k in range(first, last + 1, every)]
+
+
+def _written(value: float, step: float) -> str:
+    """With as many decimals as tell it from its neighbours."""
+    if abs(value) < step / 2:
+        return "0"
+    if abs(value) >= 1e6 or step < 1e-5:
+        return f"{value:.3g}"
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    if not math.isclose(round(step, decimals), step):  # 0.25 has a digit more than its size says
+        decimals += 1
+    return f"{value:.{decimals}f}"
