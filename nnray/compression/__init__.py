@@ -1,0 +1,1 @@
+"""Smaller models out of trained ones: fewer weights, fewer channels, lower ranks, fewer bits."""
