@@ -15,7 +15,11 @@ import pytest
 from tests.conftest import ROOT
 
 ZERO = frozenset({"clock", "errors", "seeding", "metrics", "durable", "fields"})
-DOMAIN = frozenset({"data", "models", "tasks", "training", "evaluation", "federated", "privacy"})
+DOMAIN = frozenset({"data", "models", "tasks", "training", "evaluation", "federated", "privacy"}) | {
+    "compression",
+    "explain",
+    "robustness",
+}
 
 # What each part of nnray may import: DESIGN, section 2.
 MAY_IMPORT: Mapping[str, frozenset[str]] = {
@@ -30,6 +34,9 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "evaluation": ZERO | {"data", "tasks"},
     "federated": ZERO | {"data", "tasks", "training", "evaluation"},
     "privacy": ZERO | {"data", "tasks", "training", "evaluation", "federated"},
+    "compression": ZERO | {"data", "tasks", "training", "evaluation"},
+    "explain": ZERO | {"data"},
+    "robustness": ZERO | {"data", "tasks", "training", "evaluation"},
     "testing": ZERO | {"federated"},  # conformance suites that a user's own plug-in can run
     "assembly": ZERO | DOMAIN | {"catalog", "registry", "config"},
     "tracking": ZERO | {"config"},

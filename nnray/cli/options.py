@@ -7,14 +7,9 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, Protocol
 
 import typer
-
-if TYPE_CHECKING:
-    from nnray.runners.federated.result import FederatedResult
-    from nnray.runners.results import RunResult
-    from nnray.runners.sweep import SweepResult
 
 File = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
 Overrides = Annotated[
@@ -32,6 +27,30 @@ Address = Annotated[
     typer.Option(help="The head's dashboard, such as http://HEAD:8265.", show_default=False),
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="NAME, NAME@ALIAS or NAME/VERSION; a run's folder or id; a folder of a model's files.",
+        show_default=False,
+    ),
+]
+Tracking = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking", metavar="URI", help="The store; by default this folder's.", show_default=False
+    ),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Open also what runs its maker's code: pickles, functions it names.")
+]
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Option("--experiment", metavar="FILE", help="Of weights that don't say.", show_default=False),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Where files go; by default below the run.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="The last line of stdout is one JSON object.")]
 
 
@@ -49,9 +68,17 @@ def running(*, redirect: bool = True) -> Iterator[None]:
         raise Stopped(str(interrupt) or "interrupted") from interrupt
 
 
-def print_result(
-    result: RunResult | SweepResult | FederatedResult, *, as_json: bool = False, quiet: bool = False
-) -> None:
+class Printed(Protocol):
+    """What a verb came to."""
+
+    def summary(self) -> str:
+        """For people."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For scripts."""
+
+
+def print_result(result: Printed, *, as_json: bool = False, quiet: bool = False) -> None:
     """Print what a verb came to: for people, or one line for scripts and the rest on stderr."""
     if not as_json:
         typer.echo(result.summary())

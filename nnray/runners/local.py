@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from nnray.assembly import assemble, load_data
 from nnray.config import Experiment, flatten
 from nnray.data.splits import DataSplits
+from nnray.runners.about import about
 from nnray.runners.display import Display
 from nnray.runners.folder import RunFolder
 from nnray.runners.private import declare, outside_of, spent
@@ -155,6 +156,7 @@ class Stages:
             sha256=sha256,
             metrics=metrics,
             register=self.experiment.registered_name,
+            described=about(self.experiment, splits.info),
         )
         return RunResult(
             run_id=self.tracker.run_id(self.run, PATIENCE_S) or "",

@@ -16,6 +16,7 @@ from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.data.stream_memory import first
 from nnray.errors import NnrayError
+from nnray.runners.about import About, model_files
 from nnray.runners.folder import RunFolder
 from nnray.runners.training import EpochRecord, test
 from nnray.tracking import MetricRow, Tracker
@@ -84,6 +85,7 @@ def log_model(
     sha256: str,
     metrics: Mapping[str, float],
     register: str,
+    described: About,
 ) -> str:
     """Record the model that a run came to and register it, and say so where the store has not taken it.
 
@@ -97,11 +99,20 @@ def log_model(
         sha256: Of its weights.
         metrics: Of its weights.
         register: Name of the registered model.
+        described: What it takes to build the module again.
 
     Returns:
         Where it went; empty if it is not in the store yet.
     """
-    logged = tracker.log_model(run, module=module, example=example, step=step, sha256=sha256, metrics=metrics)
+    logged = tracker.log_model(
+        run,
+        module=module,
+        example=example,
+        step=step,
+        sha256=sha256,
+        metrics=metrics,
+        files=model_files(module, described),
+    )
     tracker.register(run, register, step=step)
     try:
         return tracker.wait(logged, PATIENCE_S).uri

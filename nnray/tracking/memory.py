@@ -62,7 +62,9 @@ class MemoryTracker(Recorder):
         self._saved: dict[str, nn.Module] = {}
         super().__init__("memory:", self._deliver, spool=MemorySpool(), save=self._save_copy)
 
-    def _save_copy(self, module: nn.Module, example: NDArray[np.float32], *, folder: Path) -> None:
+    def _save_copy(
+        self, module: nn.Module, example: NDArray[np.float32], *, folder: Path, needs_graph: bool = True
+    ) -> None:
         self._saved[str(folder)] = copy.deepcopy(module)
 
     def _deliver(self, entry: Entry) -> Any:

@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 
 _DATA = "data"
 GRAPH = Path(_DATA) / "model.pt2"
+WEIGHTS, ABOUT = "weights.safetensors", "nnray.json"
+"""Files of a model beside its graph: the weights, and all that it takes to build the module they are of."""
 _EXAMPLE, _SERVING = "input_example.json", "serving_input_example.json"
 _CONDA, _VIRTUALENV, _REQUIREMENTS = "conda.yaml", "python_env.yaml", "requirements.txt"
 
 
-def write_description(folder: Path, *, example: NDArray[np.float32], output_shape: tuple[int, ...]) -> None:
+def write_description(
+    folder: Path, *, example: NDArray[np.float32], output_shape: tuple[int, ...], has_graph: bool = True
+) -> None:
     """Write all files of a model but its graph, which is there already.
 
     Args:
         folder: Of the model.
         example: Inputs, with the batch dimension first.
         output_shape: Of the model's outputs, without the batch dimension.
+        has_graph: Whether MLflow can load the model by itself.
     """
     inputs = example.tolist()
     (folder / _EXAMPLE).write_text(json.dumps(inputs))
@@ -44,7 +49,7 @@ def write_description(folder: Path, *, example: NDArray[np.float32], output_shap
         "params": None,
     }
     described = {
-        "flavors": _flavors(),
+        "flavors": _flavors() if has_graph else {"nnray": {"weights": WEIGHTS}},
         "is_signature_from_type_hint": False,
         "mlflow_version": importlib.metadata.version("mlflow"),
         "model_size_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
@@ -63,7 +68,9 @@ def write_description(folder: Path, *, example: NDArray[np.float32], output_shap
 def fill_in(folder: Path, *, model_id: str, run_id: str, location: str) -> None:
     """Write the store's ids into the description of a model, in one step."""
     described = yaml.safe_load((folder / "MLmodel").read_text())
-    ids = {"model_uuid": model_id, "model_id": model_id, "run_id": run_id, "artifact_path": location}
+    ids: dict[str, Any] = {"model_uuid": model_id, "model_id": model_id, "run_id": run_id}
+    ids["artifact_path"] = location
+    ids["model_size_bytes"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     ids["utc_time_created"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"
     _write(folder, described | ids)
 

@@ -26,8 +26,17 @@ _ONE_AT_A_TIME = threading.Lock()
 _traces = Traces()
 
 
-def save_model(module: nn.Module, example: NDArray[np.float32], *, folder: Path) -> None:
+def save_model(
+    module: nn.Module, example: NDArray[np.float32], *, folder: Path, needs_graph: bool = True
+) -> None:
     """Write a module as an MLflow model: pt2, signature, input example, pinned requirements.
+
+    Args:
+        module: In eval mode, on the CPU.
+        example: Two inputs or more.
+        folder: Where to; what is there is removed.
+        needs_graph: Refuse a module that can't be traced, rather than write all but its graph: then nothing
+            but nnray loads the model.
 
     Raises:
         IncompatibleModel: ``torch.export`` can't trace the module with a free batch dimension.
@@ -42,6 +51,9 @@ def save_model(module: nn.Module, example: NDArray[np.float32], *, folder: Path)
     except Exception as error:
         if "PytorchStreamWriter" in str(error):
             raise OSError(f"can't write the model: {error}") from error
+        if not needs_graph:
+            _describe(module, example, folder)
+            return
         raise IncompatibleModel(
             "torch.export",
             [f"{type(module).__name__}: {(str(error).strip() or repr(error)).splitlines()[0]}"],
@@ -76,6 +88,17 @@ def _export(module: nn.Module, example: NDArray[np.float32], folder: Path) -> No
     (folder / GRAPH).parent.mkdir(parents=True)
     torch.export.save(program, folder / GRAPH)
     write_description(folder, example=example, output_shape=tuple(outputs.shape[1:]))
+
+
+def _describe(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:
+    """Write all that a model has beside its graph."""
+    import torch
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with torch.no_grad():
+        outputs = module(torch.from_numpy(example))
+    write_description(folder, example=example, output_shape=tuple(outputs.shape[1:]), has_graph=False)
 
 
 def _compare(module: nn.Module, example: NDArray[np.float32], folder: Path) -> None:

@@ -29,7 +29,9 @@ T = TypeVar("T")
 class Save(Protocol):
     """Writes a module to a folder; it is in eval mode, on the CPU, and left as it was."""
 
-    def __call__(self, module: nn.Module, example: NDArray[np.float32], *, folder: Path) -> None:
+    def __call__(
+        self, module: nn.Module, example: NDArray[np.float32], *, folder: Path, needs_graph: bool = True
+    ) -> None:
         """Write it, or raise ``IncompatibleModel`` or ``OSError``."""
 
 
@@ -155,6 +157,8 @@ class Recorder:
         sha256: str = "",
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        needs_graph: bool = True,
     ) -> Future[ModelRecord]:
         """Log a model, once for a run, name and step; it is written to the spool before this returns."""
         body = {
@@ -168,7 +172,8 @@ class Recorder:
         folder = self._spool.folder / f"model-{uuid.uuid4().hex}"
         try:
             with _ready(module) as plain:
-                self._save(plain, example, folder=folder)
+                self._save(plain, example, folder=folder, needs_graph=needs_graph)
+            _write_files(folder, files or {})
         except (IncompatibleModel, OSError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             self._put("model", run, {**body, "problem": str(error)})
@@ -244,6 +249,12 @@ def _ready(module: nn.Module) -> Iterator[nn.Module]:
     finally:
         for each, mode in modes:
             each.training = mode
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
 
 
 def _failed(error: Exception) -> Future[Any]:

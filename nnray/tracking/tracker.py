@@ -163,6 +163,8 @@ class Tracker(Protocol):
         sha256: str = "",
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        needs_graph: bool = True,
     ) -> Future[ModelRecord]:
         """Log a model, once for a run, name and step; it is written down before this returns.
 
@@ -177,6 +179,8 @@ class Tracker(Protocol):
             sha256: Of the weights, as ``training.weights`` has it; recorded with the model.
             metrics: Of these weights; linked to the run's own rows at ``step``.
             params: Shown with the model.
+            files: Further files beside the graph, by name.
+            needs_graph: Refuse a module that can't be traced, rather than log its files alone.
 
         Returns:
             What was logged, once it has been; its exception names what went wrong. See ``wait``.

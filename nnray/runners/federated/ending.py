@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nnray.data.splits import DataSplits
 from nnray.federated.strategy import has_common, traits
+from nnray.runners.about import about, model_files
 from nnray.runners.federated import events
 from nnray.runners.federated.course import Course
 from nnray.runners.federated.curves import read_curve
@@ -67,6 +68,7 @@ class Ending:
             sha256=sha256,
             metrics=metrics,
             register=experiment.registered_name,
+            described=about(experiment, self.splits.info),
         )
         self._log_best()
         federated, faults = self.setting.federated, self._faults()
@@ -144,6 +146,7 @@ class Ending:
             step=number,
             sha256=weights_sha256(module),
             metrics=next(dict(r.metrics) for r in self.course.past() if r.round == number),
+            files=model_files(module, about(self.setting.experiment, self.splits.info)),
         )
 
     def _faults(self) -> list[str]:

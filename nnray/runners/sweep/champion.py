@@ -18,6 +18,7 @@ from nnray.assembly import assemble, load_data
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.errors import RunError
+from nnray.runners.about import about
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import Notes, log_model, metric_rows, test_once
 from nnray.runners.sweep.ledger import Trial
@@ -111,6 +112,7 @@ class Candidate:
             sha256=sha256,
             metrics=metrics,
             register=self.experiment.registered_name,
+            described=about(self.experiment, splits.info),
         )
         text = f"trained again with the values of trial {self.trial.number}, at epoch {epoch}"
         return Champion(module, metrics, sha256, uri, text)

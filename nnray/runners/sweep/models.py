@@ -20,6 +20,7 @@ from nnray.config import Experiment, with_overrides
 from nnray.data.splits import DataSplits
 from nnray.durable import write_bytes
 from nnray.errors import NnrayError
+from nnray.runners.about import about, model_files
 from nnray.runners.sweep.ledger import Trial
 from nnray.runners.sweep.trial import Weights, describe, trial_folder
 from nnray.runners.training import chosen_model
@@ -145,14 +146,16 @@ class Models:
         data = model_file(self._folder, trial.number).read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
         experiment = with_overrides(self._experiment, trial.params)
+        module = restore(experiment, self._splits, data=data)
         logged = self._tracker.log_model(
             trial.run,
-            module=restore(experiment, self._splits, data=data),
+            module=module,
             example=self._example,
             step=epoch,
             sha256=sha256,
             metrics=trial.metrics,
             params=trial.params,
+            files=model_files(module, about(experiment, self._splits.info)),
         )
         return logged, sha256
 
