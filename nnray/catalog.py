@@ -145,4 +145,12 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "alie": "nnray.federated.attacks.colluding:alie",
         "inner_product": "nnray.federated.attacks.colluding:inner_product",
     },
+    "explainer": {
+        "saliency": "nnray.explain.gradients:saliency",
+        "integrated_gradients": "nnray.explain.gradients:integrated_gradients",
+        "smoothgrad": "nnray.explain.gradients:smoothgrad",
+        "grad_cam": "nnray.explain.grad_cam:grad_cam",
+        "occlusion": "nnray.explain.occlusion:occlusion",
+        "shap": "nnray.explain.shap:shap",
+    },
 }

@@ -30,6 +30,7 @@ EXPECTED: Mapping[str, str] = {
     "aggregator": "an Aggregator",
     "client_attack": "an Attack",
     "codec": "a Codec",
+    "explainer": "an Explainer",
 }
 
 

@@ -30,6 +30,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "aggregator": (),
     "client_attack": ("info",),
     "codec": (),
+    "explainer": ("info",),
 }
 """What nnray hands to a plug-in of each kind, by position."""
 
