@@ -61,7 +61,7 @@ class ArchivedRun:
         params: What was asked for, by dotted path.
         tags: By name.
         metrics: The last value of each.
-        data: What is known of its data: ``name``, ``digest``, ``num_examples``, ``classes``, as far as recorded.
+        data: Of its data: ``name``, ``digest``, ``num_examples``, ``classes``, as far as recorded.
     """
 
     run_id: str

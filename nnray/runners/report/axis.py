@@ -36,8 +36,8 @@ class Axis:
 
     def ticks(self, most: int = 6) -> list[tuple[float, str]]:
         """Round values within the axis, and how they are written."""
-        if self.log and self.high / self.low >= 100:
-            return _decades(self.low, self.high, most)
+        if self.log and self.high / self.low >= 3:
+            return _log_ticks(self.low, self.high, most)
         step = _step(self.high - self.low, most, whole=self.whole)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
@@ -45,7 +45,13 @@ class Axis:
 
 
 def spanning(
-    values: Iterable[float], *, start: float, end: float, log: bool = False, whole: bool = False
+    values: Iterable[float],
+    *,
+    start: float,
+    end: float,
+    log: bool = False,
+    whole: bool = False,
+    room: float = 0.0,
 ) -> Axis:
     """An axis that all finite values fit on; with ``log``, all positive ones.
 
@@ -55,6 +61,7 @@ def spanning(
         end: Where the greatest lies.
         log: As of ``Axis``; plain where no value is positive.
         whole: As of ``Axis``.
+        room: Left free at both ends, as a share of the stretch between the values.
     """
     finite = [float(v) for v in values if math.isfinite(v)]
     positive = [v for v in finite if v > 0]
@@ -63,6 +70,10 @@ def spanning(
     if high - low <= 1e-12 * max(abs(low), abs(high)):  # one value: it stands in the middle
         pad = 0.5 if whole else (abs(low) or 1.0) * 0.1
         low, high = (low / 1.5, high * 1.5) if log else (low - pad, high + pad)
+    elif log:
+        low, high = low * (low / high) ** room, high * (high / low) ** room
+    else:
+        low, high = low - room * (high - low), high + room * (high - low)
     return Axis(low, high, start, end, log, whole)
 
 
@@ -72,10 +83,13 @@ def _step(span: float, most: int, *, whole: bool) -> float:
     return max(1.0, math.ceil(step)) if whole else step
 
 
-def _decades(low: float, high: float, most: int) -> list[tuple[float, str]]:
-    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    every = -(-(last - first + 1) // most)
-    return [(10.0**k, f"{10.0**k:g}") for k in range(first, last + 1, every)]
+def _log_ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
+    """Powers of ten, with twice and five times each where there are few of them."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = max(1, -(-(last - first - 1) // most))
+    finer = (1.0, 2.0, 5.0) if last - first <= 2 else (1.0,)
+    values = [part * 10.0**k for k in range(first, last + 1, every) for part in finer]
+    return [(v, f"{v:g}") for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
 
 
 def _written(value: float, step: float) -> str:

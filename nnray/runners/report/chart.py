@@ -11,8 +11,10 @@ from nnray.runners.report.axis import Axis, spanning
 from nnray.runners.report.markup import Html, escape, join, number, tag
 
 WIDTH, HEIGHT = 460.0, 250.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 10.0, 8.0, 40.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 8.0, 40.0
 COLORS = 8
+_ROOM = 0.05
+"""Of the height, above and below all values."""
 _DOTS = 60
 """Up to so many points each has a dot that says its value."""
 _POINTS = 800
@@ -44,6 +46,7 @@ def line_chart(
     y_label: str = "",
     log_y: bool = False,
     marks: Mapping[str, float] | None = None,
+    leading: int = 0,
 ) -> Html:
     """A figure with its title, axes and legend.
 
@@ -54,8 +57,9 @@ def line_chart(
         y_label: Of the axis.
         log_y: Equal ratios are equally far apart; values of 0 and less are left out.
         marks: Positions x that are pointed out, by what they are.
+        leading: How many lines, the first ones, are strong: all others are thin and have no legend. 0: all.
     """
-    marks = marks or {}
+    marks, strong = marks or {}, leading or len(lines)
     x, y = axes(
         [v for line in lines for v in line.x] + list(marks.values()),
         [v for line in lines for v in _heights(line)],
@@ -63,8 +67,9 @@ def line_chart(
     )
     drawn = [*frame(x, y, x_label=x_label, y_label=y_label)]
     drawn += [_mark(name, at, x) for name, at in marks.items()]
-    drawn += [part for i, line in enumerate(lines) for part in _draw(line, i % COLORS, x, y)]
-    return figure(title, svg(drawn, title), legend([line.name for line in lines]))
+    drawn += [_thin(line, x, y) for line in lines[strong:]]
+    drawn += [part for i, line in enumerate(lines[:strong]) for part in _draw(line, i % COLORS, x, y)]
+    return figure(title, svg(drawn, title), legend([line.name for line in lines[:strong]]))
 
 
 def axes(
@@ -73,16 +78,23 @@ def axes(
     """The two axes on which all of them fit."""
     whole = all(float(v).is_integer() for v in xs if math.isfinite(v))
     x = spanning(xs, start=_LEFT, end=WIDTH - _RIGHT, log=log_x, whole=whole)
-    return x, spanning(ys, start=HEIGHT - _BOTTOM, end=_TOP, log=log_y)
+    return x, spanning(ys, start=HEIGHT - _BOTTOM, end=_TOP, log=log_y, room=_ROOM)
 
 
-def frame(x: Axis, y: Axis, *, x_label: str = "", y_label: str = "") -> Iterator[Html]:
-    """Grid, ticks and names of the axes."""
+def frame(
+    x: Axis,
+    y: Axis,
+    *,
+    x_label: str = "",
+    y_label: str = "",
+    x_ticks: Sequence[tuple[float, str]] | None = None,
+) -> Iterator[Html]:
+    """Grid, ticks and names of the axes; ticks across are round numbers unless they are given."""
     for value, text in y.ticks():
         at = y.at(value)
         yield Html(f'<path class="g" d="M{_LEFT:g} {at:.1f}H{WIDTH - _RIGHT:g}"/>')
         yield label(text, _LEFT - 5, at + 4, anchor="end")
-    for value, text in x.ticks():
+    for value, text in x.ticks() if x_ticks is None else x_ticks:
         yield label(text, x.at(value), HEIGHT - _BOTTOM + 15)
     yield Html(f'<path class="a" d="M{_LEFT:g} {HEIGHT - _BOTTOM:g}H{WIDTH - _RIGHT:g}"/>')
     yield label(x_label, (_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6)
@@ -132,25 +144,31 @@ def _mark(name: str, at: float, x: Axis) -> Html:
 
 
 def _draw(line: Line, color: int, x: Axis, y: Axis) -> Iterator[Html]:
-    def shows(value: float) -> bool:
-        return math.isfinite(value) and (value > 0 or not y.log)
-
     if line.band:
         low, high = line.band
         edge = [*zip(line.x, high, strict=True), *reversed([*zip(line.x, low, strict=True)])]
-        if around := [(a, b) for a, b in edge if shows(b)]:
+        if around := [(a, b) for a, b in edge if _shows(b, y)]:
             yield Html(f'<path class="band f{color}" d="{_path(around, x, y)}Z"/>')
-    points = [*zip(line.x, line.y, strict=True)]
-    runs = [list(run) for shown, run in groupby(points, lambda p: shows(p[1])) if shown]
+    runs = _runs(line, y)
     for run in runs:
         yield Html(f'<path class="l c{color}" d="{_path(_thinned(run), x, y)}"/>')
-    if len(points) <= _DOTS or any(len(run) == 1 for run in runs):
-        yield from (
-            _dot(p, line.name, color, x, y)
-            for run in runs
-            if len(points) <= _DOTS or len(run) == 1
-            for p in run
-        )
+    few = len(line.x) <= _DOTS
+    yield from (_dot(p, line.name, color, x, y) for run in runs if few or len(run) == 1 for p in run)
+
+
+def _thin(line: Line, x: Axis, y: Axis) -> Html:
+    way = "".join(_path(_thinned(run), x, y) for run in _runs(line, y))
+    return Html(f'<path class="l c7 thin" d="{way}"><title>{escape(line.name)}</title></path>')
+
+
+def _runs(line: Line, y: Axis) -> list[list[tuple[float, float]]]:
+    """Stretches of points that can be shown."""
+    points = zip(line.x, line.y, strict=True)
+    return [list(run) for shown, run in groupby(points, lambda p: _shows(p[1], y)) if shown]
+
+
+def _shows(value: float, y: Axis) -> bool:
+    return math.isfinite(value) and (value > 0 or not y.log)
 
 
 def _path(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:

@@ -76,7 +76,7 @@ def table(
 
     Args:
         head: Names of the columns.
-        rows: Values; numbers stand to the right.
+        rows: Values; numbers stand to the right, a pair of a number and its text as that text.
         caption: What it shows; also what a screen reader says.
         sortable: By a click, or Enter, on a column's name.
     """
@@ -89,9 +89,12 @@ def table(
 
 
 def _cell(value: object) -> Html:
+    shown = value
+    if isinstance(value, tuple):
+        value, shown = value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return tag("td", value)
-    return tag("td", value, class_="n", data_v=repr(float(value)))
+        return tag("td", shown)
+    return tag("td", shown, class_="n", data_v=repr(float(value)))
 
 
 def facts(rows: Mapping[str, object]) -> Html:

@@ -16,7 +16,6 @@ from nnray.runners.report.markup import Html, escape, join, tag
 from nnray.runners.report.script import SCRIPT
 from nnray.runners.report.style import STYLE
 
-
 _FRAME = """\
 <!DOCTYPE html>
 <html lang="en">

@@ -59,14 +59,23 @@ summary { cursor: pointer; color: var(--link); }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .9rem; margin-bottom: .25rem; font-weight: 600; }
 img { max-width: 100%; height: auto; background: #fff; }
-svg { display: block; width: 100%; height: auto; max-width: 46rem; }
-svg text { fill: var(--soft); font: 11.5px system-ui, sans-serif; }
+svg { display: block; width: 100%; height: auto; max-width: 40rem; overflow: visible; }
+svg text {
+  fill: var(--soft); font: 11.5px system-ui, sans-serif;
+  stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; paint-order: stroke;
+}
+.side { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; }
+.side > .wide { max-width: 100%; }
 svg .g { stroke: var(--grid); fill: none; }
 svg .a { stroke: var(--line); fill: none; }
 svg .mark { stroke: var(--soft); stroke-dasharray: 2 3; fill: none; }
 svg .l { fill: none; stroke-width: 2; stroke-linejoin: round; }
-svg .thin { stroke-width: 1; opacity: .45; }
+svg .thin { stroke-width: 1; opacity: .45; stroke-dasharray: none; }
 svg .thin:hover { stroke-width: 3; opacity: 1; }
+svg .best { stroke-width: 3.5; stroke-dasharray: none; }
+svg .good { stroke-width: 1.75; stroke-dasharray: none; opacity: .85; }
+svg .good:hover { stroke-width: 3; }
+.across svg { max-width: none; min-width: 34rem; }
 svg .band { stroke: none; opacity: .18; }
 svg .p { stroke: var(--paper); stroke-width: .5; }
 .c0 { stroke: var(--s0); } .c1 { stroke: var(--s1); stroke-dasharray: 7 3; } .c2 { stroke: var(--s2);

@@ -1,0 +1,54 @@
+"""What later verbs have found out about a run's model: their figures, and the pictures that they drew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from nnray.errors import NnrayError
+from nnray.runners.report.account import Account
+from nnray.runners.report.markup import Html, grid, join, notice, picture, table
+from nnray.runners.report.page import Section
+
+TITLES: Mapping[str, str] = {
+    "evaluate": "Evaluation",
+    "explain": "Explanation",
+    "attack": "Robustness",
+    "compress": "Compression",
+    "ensemble": "Ensemble",
+}
+"""Verbs whose findings are shown, in their order."""
+_PICTURES = (".png", ".jpg", ".jpeg")
+_MOST, _MOST_BYTES = 12, 4 * 2**20
+"""Pictures of a verb, and bytes of all of a page's."""
+
+
+def findings(account: Account) -> Iterator[Section]:
+    """A section for each verb that has found something out."""
+    room = _MOST_BYTES
+    for verb, title in TITLES.items():
+        values = {n.partition(".")[2]: v for n, v in account.found.items() if n.startswith(f"{verb}.")}
+        paths = [path for path in account.files if path.startswith(f"{verb}/") and path.endswith(_PICTURES)]
+        if not values and not paths:
+            continue
+        shown, left_out, room = _pictures(account, paths[:_MOST], room)
+        rows = [[name, value] for name, value in values.items()]
+        figures = table(["measured", "value"], rows, caption=f"nnray {verb}", sortable=True) if rows else ""
+        missing = len(paths) - len(paths[:_MOST]) + left_out
+        more = notice(f"{missing} more pictures are with the run in the tracking store.") if missing else ""
+        yield Section(title, join((grid(shown), more, figures)))
+
+
+def _pictures(account: Account, paths: Sequence[str], room: int) -> tuple[list[Html], int, int]:
+    """The pictures that can be read and that there is room for; how many not; and the room left."""
+    shown: list[Html] = []
+    for path in paths:
+        try:
+            data = account.files[path]()
+        except (NnrayError, OSError):
+            continue
+        if len(data) <= room:
+            room -= len(data)
+            name = PurePosixPath(path).stem.replace("_", " ")
+            shown.append(picture(data, alt=name, caption=name))
+    return shown, len(paths) - len(shown), room
