@@ -54,7 +54,7 @@ def require_width(found: int, names: Sequence[str], *, reading: Reading) -> None
         beside = f" beside {reading.label}" if reading.label and not reading.columns else ""
         raise DataError(
             f"has {found} number(s) a row{beside}, the model takes {reading.width}{like}; the columns taken "
-            f"are {_listed(names)}: name the right ones, in the model's order, with --columns"
+            f"are {_listed(names)}: name those in the model's order with --columns, or the label with --label"
         )
 
 

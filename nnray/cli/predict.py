@@ -1,0 +1,106 @@
+"""Classes for new inputs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, TextIO
+
+import typer
+
+from nnray.cli.options import ExperimentFile, Json, Model, Quiet, Root, Tracking, Trust, print_result, running
+
+
+def predict(
+    model: Model,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT",
+            help="Pictures, .csv, .parquet and .npz files (array x), and folders of them.",
+            show_default=False,
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="A .csv, .json or .parquet file; by default CSV on stdout.", show_default=False
+        ),
+    ] = None,
+    file_format: Annotated[
+        Literal["csv", "json", "parquet"] | None,
+        typer.Option("--format", help="Where the file's name doesn't say.", show_default=False),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Give those of all classes.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Inputs at a time.")] = 256,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Column to pass over; by default the experiment's.", show_default=False
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Columns to take, in the model's order.", show_default=False),
+    ] = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Scale pictures to the model's size.")] = False,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Pass over what can't be read.")
+    ] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Use the cluster at RAY_ADDRESS, or all cores of this machine.")
+    ] = False,
+    root: Root = Path("runs"),
+    tracking: Tracking = None,
+    trust: Trust = False,
+    experiment: ExperimentFile = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Classify new inputs: name, label, class and confidence of each, in their order."""
+    from nnray import api
+
+    if as_json and out is None:
+        raise typer.BadParameter("--json tells of a file: name one with --out")
+    stdout = sys.stdout
+    with running(), _reader_may_leave(stdout):
+        result = api.predict(
+            model,
+            inputs,
+            out=stdout if out is None else out,
+            file_format=file_format,
+            batch_size=batch_size,
+            probabilities=probabilities,
+            label=label,
+            columns=columns.split(",") if columns else (),
+            resize=resize,
+            skip_unreadable=skip_unreadable,
+            on_ray=ray,
+            root=root,
+            tracking=tracking,
+            trust=trust,
+            experiment=experiment,
+        )
+    if out is None:
+        if not quiet:
+            typer.echo(result.summary(), err=True)
+    elif as_json or not quiet:
+        print_result(result, as_json=as_json, quiet=quiet)
+
+
+@contextmanager
+def _reader_may_leave(stdout: TextIO) -> Iterator[None]:
+    """End without a word where whoever reads stdout, such as ``head``, has had enough."""
+    try:
+        yield
+        print(end="", file=stdout, flush=True)
+    except BrokenPipeError:
+        # Python flushes stdout once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise typer.Exit(1) from None
