@@ -9,7 +9,7 @@ Shapes: N examples, K classes, R resamples of a block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +45,12 @@ class Interval:
 
 
 def bootstrap(
-    predictions: Predictions, *, seed: int, resamples: int = 1000, level: float = 0.95
+    predictions: Predictions,
+    *,
+    seed: int,
+    resamples: int = 1000,
+    level: float = 0.95,
+    metrics: Mapping[str, float] | None = None,
 ) -> dict[str, Interval]:
     """Intervals of accuracy, macro F1, AUROC and log loss; those that are undefined are left out.
 
@@ -56,12 +61,13 @@ def bootstrap(
         seed: Of the draws.
         resamples: How many sets of N examples are drawn.
         level: Of confidence, two-sided.
+        metrics: As `score` gives them, where a caller has them already.
 
     Source:
         Efron, Bootstrap Methods: Another Look at the Jackknife, 1979; the percentile interval of Efron, 1981.
     """
     blocks = [_metrics(predictions, w_RN) for w_RN in _draws(len(predictions), resamples, seed=seed)]
-    values, found = score(predictions, top_k=()), {}
+    values, found = metrics or score(predictions, top_k=()), {}
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     for name in METRICS:
         drawn = torch.cat([block[name] for block in blocks])
@@ -107,28 +113,29 @@ def _f1_macro(predictions: Predictions, w_RN: Tensor) -> Tensor:
 def _auroc(predictions: Predictions, w_RN: Tensor) -> Tensor:
     probabilities_NK, count = predictions.probabilities, predictions.num_classes
     wanted = [1] if count == 2 else range(count)
-    areas = [area(probabilities_NK[:, k], predictions.targets == k, w_RN) for k in wanted]
+    w_NR = w_RN.T.contiguous()
+    areas = [area(probabilities_NK[:, k], predictions.targets == k, w_NR) for k in wanted]
     return torch.stack(areas, 1).nanmean(1)
 
 
-def area(rated_N: Tensor, is_class_N: Tensor, w_RN: Tensor) -> Tensor:
-    """AUROC of weighted examples for each row of weights; NaN where a side weighs nothing.
+def area(rated_N: Tensor, is_class_N: Tensor, w_NR: Tensor) -> Tensor:
+    """AUROC of weighted examples for each column of weights; NaN where a side weighs nothing.
 
-    It is the share of pairs in which the example of the class is rated higher, a tie counting half.
-    Examples of one rating are one group, so only the distinct ratings are gone through.
+    It is the share of pairs in which the example of the class is rated higher, a tie counting half. Only the
+    distinct ratings of the class are gone through; the rest are counted between and at them.
 
     Shape:
         rated_N: ``[N]``.
         is_class_N: ``[N] bool``.
-        w_RN: ``[R, N]``.
+        w_NR: ``[N, R]``.
     """
-    levels, group_N = torch.unique(rated_N, return_inverse=True)
-    shape = (len(w_RN), len(levels))
-    positive_RG, negative_RG = (
-        w_RN.new_zeros(shape).index_add_(1, group_N[side_N], w_RN[:, side_N])
-        for side_N in (is_class_N, ~is_class_N)
-    )
-    below_RG = negative_RG.cumsum(1)
-    pairs_R = positive_RG.sum(1) * below_RG[:, -1]
-    higher_R = (positive_RG * (below_RG - negative_RG / 2)).sum(1)
+    levels_G, group = torch.unique(rated_N[is_class_N], return_inverse=True)
+    rest_N = rated_N[~is_class_N].contiguous()
+    # Place 2g is between levels g - 1 and g, place 2g + 1 is at level g.
+    place = torch.searchsorted(levels_G, rest_N) + torch.searchsorted(levels_G, rest_N, right=True)
+    positive_GR = w_NR.new_zeros(len(levels_G), w_NR.shape[1]).index_add_(0, group, w_NR[is_class_N])
+    negative_PR = w_NR.new_zeros(2 * len(levels_G) + 1, w_NR.shape[1]).index_add_(0, place, w_NR[~is_class_N])
+    below_GR = negative_PR.cumsum(0)[0:-1:2]
+    pairs_R = positive_GR.sum(0) * negative_PR.sum(0)
+    higher_R = (positive_GR * (below_GR + negative_PR[1::2] / 2)).sum(0)
     return torch.where(pairs_R > 0, higher_R / pairs_R, torch.nan)

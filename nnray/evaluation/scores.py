@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ from torch import Tensor
 from nnray.evaluation.predictions import Predictions
 
 _TOP_K = (5,)
+Areas = Mapping[str, Tensor]
+"""``auroc`` and ``average_precision``, each ``[K]``."""
 _AVERAGES = ("macro", "micro", "weighted")
 
 
@@ -53,20 +55,22 @@ class ClassScores:
     average_precision: float
 
 
-def score(predictions: Predictions, *, top_k: Sequence[int] = _TOP_K) -> dict[str, float]:
+def score(
+    predictions: Predictions, *, top_k: Sequence[int] = _TOP_K, areas: Areas | None = None
+) -> dict[str, float]:
     """All metrics that are one number.
 
     Args:
         predictions: What is measured.
         top_k: Counts a hit where the target is among the k likeliest; k of K or more is left out.
+        areas: Where a caller has them already.
 
     Source:
         Brier, 1950: summed over classes; of two classes it is the squared error of the second's probability,
         as in scikit-learn.
     """
     found = _counted(predictions)
-    areas = _areas(predictions)
-    for name, by_class in areas.items():
+    for name, by_class in (areas or areas_by_class(predictions)).items():
         found[name] = _area(by_class)
     found |= _by_scikit_learn(predictions, top_k=top_k)
     found["log_loss"] = float(predictions.losses.mean())
@@ -74,19 +78,22 @@ def score(predictions: Predictions, *, top_k: Sequence[int] = _TOP_K) -> dict[st
     return found
 
 
-def score_classes(predictions: Predictions, classes: Sequence[str]) -> list[ClassScores]:
+def score_classes(
+    predictions: Predictions, classes: Sequence[str], *, areas: Areas | None = None
+) -> list[ClassScores]:
     """The metrics of each class, by label.
 
     Args:
         predictions: What is measured.
         classes: Names, by label.
+        areas: Where a caller has them already.
     """
     predicted, targets, count = predictions.predicted, predictions.targets, predictions.num_classes
     columns: dict[str, Tensor] = {
         name: _torchmetrics(name, predicted, targets, num_classes=count, average="none")
         for name in ("precision", "recall", "f1_score")
     }
-    columns |= _areas(predictions)
+    columns |= areas or areas_by_class(predictions)
     return [
         ClassScores(
             name=name,
@@ -128,8 +135,8 @@ def _counted(predictions: Predictions) -> dict[str, float]:
     return found
 
 
-def _areas(predictions: Predictions) -> dict[str, Tensor]:
-    """One class against the rest, each ``[K]``, NaN where a class has no examples or all."""
+def areas_by_class(predictions: Predictions) -> Areas:
+    """Under both curves, one class against the rest; NaN where a class has no examples or all."""
     probabilities_NK, defined_K = predictions.probabilities, has_both(predictions)
     found = {}
     for name in ("auroc", "average_precision"):

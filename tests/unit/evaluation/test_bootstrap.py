@@ -115,6 +115,6 @@ def test_area_by_hand() -> None:
     rated = torch.tensor([0.1, 0.4, 0.4, 0.8])
     is_class = torch.tensor([False, True, False, True])
     weights = torch.tensor([[1.0, 1, 1, 1], [2, 0, 1, 1], [0, 1, 0, 1]])
-    got = area(rated, is_class, weights).tolist()
+    got = area(rated, is_class, weights.T).tolist()
     assert got[:2] == [(1 + 0.5 + 2) / 4, 1.0]
     assert math.isnan(got[2])
