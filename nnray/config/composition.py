@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from nnray.config.components import Component
 from nnray.config.federated import FederatedConfig
 from nnray.config.privacy import PrivacyConfig
 from nnray.errors import Problem
@@ -21,6 +22,10 @@ class Asking(Protocol):
     @property
     def federated(self) -> FederatedConfig | None:
         """Its section on rounds."""
+
+    @property
+    def loss(self) -> Component:
+        """What is learnt by."""
 
     @property
     def privacy(self) -> PrivacyConfig | None:
@@ -65,6 +70,10 @@ def _of(ask: Callable[[FederatedConfig], bool]) -> Callable[[Asking], bool]:
 
 def _unit(unit: str) -> Callable[[Asking], bool]:
     return lambda made: made.federated is not None and made.privacy is not None and made.privacy.unit == unit
+
+
+def _federates(made: Asking) -> bool:
+    return made.federated is not None
 
 
 def _privacy(made: Asking) -> PrivacyConfig:
@@ -127,6 +136,9 @@ FEATURES: Mapping[str, Feature] = {
     "deadline": Feature(
         "federated.deadline_s", "a deadline in real time", _of(lambda f: f.deadline_s is not None)
     ),
+    "other loss": Feature(
+        "loss", "a loss beside the task's own", lambda made: _federates(made) and made.loss.name != "plain"
+    ),
     "side by side": Feature("federated.stacked", "clients side by side", _of(lambda f: f.stacked is True)),
     "personal": Feature(
         "federated.strategy", "a personalising strategy", _of(lambda f: f.strategy.name in _PERSONAL)
@@ -158,6 +170,8 @@ BANS: tuple[Ban, ...] = (
     Ban("client privacy", "central", _NO_CLIENTS, "take nnray train with privacy.unit: example"),
     Ban("example privacy", "side by side", "each client draws its own examples", _AUTO),
     Ban("example privacy", "central", _NO_CLIENTS, "take nnray train, which obeys the same section"),
+    Ban("example privacy", "other loss", "it looks at more than one example, or at a changed one",
+        "leave the loss at plain"),
     Ban("secure", "robust", "a rule looks at single updates, and the server sees none",
         "leave secure out, or take the mean and privacy.unit: client, whose clipping bounds each client"),
     Ban("secure", "colluding attack", "it reads single updates, and nobody sees any",
@@ -195,6 +209,7 @@ BANS: tuple[Ban, ...] = (
     Ban("sites", "central", "it needs all examples in one place", "take fedavg"),
     Ban("deadline", "side by side", "none of the clients that share a step can be cut off", _AUTO),
     Ban("side by side", "personal", "its clients train in stages, each with weights of its own", _AUTO),
+    Ban("side by side", "other loss", "what clients share is computed for the task's own loss", _AUTO),
     Ban("side by side", "local", "each client has weights of its own", _AUTO),
     Ban("side by side", "central", _NO_CLIENTS, _AUTO),
 )  # fmt: skip

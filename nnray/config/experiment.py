@@ -13,7 +13,7 @@ from nnray.config.federated import FederatedConfig
 from nnray.config.paths import get
 from nnray.config.privacy import PrivacyConfig
 from nnray.config.private_federation import private_federation_problems
-from nnray.config.private_training import private_training_problems
+from nnray.config.private_training import PLAIN, private_training_problems
 from nnray.config.problems import to_problems
 from nnray.config.sections import (
     DataConfig,
@@ -44,6 +44,7 @@ class Experiment(Section):
         task: Loss and metrics.
         data: Data set and splits.
         model: Network.
+        loss: What the network learns by, where it isn't the task's own loss alone.
         optimizer: Optimizer.
         schedule: Course of the learning rate.
         training: How it is trained.
@@ -62,6 +63,7 @@ class Experiment(Section):
     task: Annotated[Component, Kind("task")] = Component(name="classification")
     data: Annotated[DataConfig, Kind("dataset")]
     model: Annotated[Component, Kind("model")]
+    loss: Annotated[Component, Kind("loss")] = PLAIN
     optimizer: Annotated[Component, Kind("optimizer")] = Component(name="adam")
     schedule: Annotated[Component, Kind("schedule")] = Component(name="constant")
     training: Training = TrainingConfig()
@@ -114,7 +116,12 @@ class Experiment(Section):
 
 def _privacy_problems(made: Experiment) -> Iterator[Problem]:
     yield from private_training_problems(
-        made.privacy, data=made.data, training=made.training, sweep=made.sweep, parallel=made.parallel
+        made.privacy,
+        data=made.data,
+        training=made.training,
+        sweep=made.sweep,
+        parallel=made.parallel,
+        loss=PLAIN if made.federated else made.loss,  # of federated runs, the table of what composes says it
     )
     yield from private_federation_problems(made.privacy, made.federated, sweep=made.sweep)
 

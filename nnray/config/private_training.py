@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nnray.config.components import Component
 from nnray.config.privacy import PrivacyConfig
 from nnray.config.sections import DataConfig, ParallelConfig, SweepConfig, TrainingConfig
 from nnray.errors import Problem
 
+PLAIN = Component(name="plain")
+"""The task's own loss."""
 _WHY = "with privacy.unit: example"
 _MIX = ("mixup", "cutmix")
 _FIXED = ("data.limit", "data.validation", "privacy.delta", "privacy.accountant", "privacy.unit")
@@ -21,6 +24,7 @@ def private_training_problems(
     training: TrainingConfig,
     sweep: SweepConfig | None = None,
     parallel: ParallelConfig | None = None,
+    loss: Component = PLAIN,
 ) -> Iterator[Problem]:
     """All that differential privacy of examples rules out in an experiment; nothing without it.
 
@@ -30,9 +34,13 @@ def private_training_problems(
         training: How it is trained.
         sweep: What is searched.
         parallel: Training by several processes.
+        loss: What is learnt by.
     """
     if privacy is None or privacy.unit != "example":
         return
+    if loss.name != PLAIN.name:
+        message = f"must be {PLAIN.name} {_WHY} (got {loss.name}): other losses look at more than an example"
+        yield Problem("loss", message)
     yield from _data_problems(data)
     yield from _training_problems(training)
     if parallel is not None:

@@ -22,7 +22,7 @@ from nnray.registry.source import STEPS, Module, Unreadable, define
 
 RUNTIME = frozenset(
     {"num_steps", "steps_per_epoch", "seed", "root", "stream", "space", "trials"}
-    | {"round", "cohort", "spare", "groups", "server_optimizer", "slots"}
+    | {"round", "cohort", "spare", "groups", "server_optimizer", "slots", "info", "load_model"}
 )
 """Keyword-only arguments that nnray gives at run time, where the plug-in has them."""
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from nnray.assembly.described import About, model_files
 from nnray.clock import now_ms
 from nnray.errors import NnrayError
-from nnray.runners.about import About, model_files
 from nnray.runners.recording import PATIENCE_S
 from nnray.runners.store import say
 from nnray.runners.subject import Subject

@@ -8,6 +8,7 @@ user says that they are to be trusted.
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nnray.assembly import build_model, load_data
+from nnray.assembly.described import about
 from nnray.config import Experiment, load
 from nnray.data.splits import DataInfo
 from nnray.errors import RunError
 from nnray.models.preprocess import require_logits
-from nnray.runners.about import about
 from nnray.runners.origins import Found, search_modules
 from nnray.training.weights import weights_safetensors
 
@@ -69,14 +70,16 @@ def _content(path: Path, *, trust: bool) -> Any:
 
 def _load(path: Path, *, trust: bool) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a protocol of other pickles: those are refused in any case
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         _require_trust(path, trust, why="it holds more than weights")
         try:
             return torch.load(path, map_location="cpu", weights_only=False)
         except Exception as second:  # noqa: BLE001 (whatever its maker put in)
             raise RunError(f"{path}: can't be unpickled: {type(second).__name__}: {second}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a malformed file can raise anything
         raise RunError(
             f"{path}: not a model: a folder that MLflow has written, .safetensors, or .pt of torch ({error})"
         ) from error

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nnray.assembly import assemble, load_data
+from nnray.assembly.described import about
 from nnray.config import Experiment, flatten
 from nnray.data.splits import DataSplits
-from nnray.runners.about import about
 from nnray.runners.display import Display
 from nnray.runners.folder import RunFolder
 from nnray.runners.private import declare, outside_of, spent

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnray.assembly.described import ABOUT, WEIGHTS, About, read_about
 from nnray.errors import RunError
 from nnray.registry import is_user_code
 from nnray.runners import folder as folders
-from nnray.runners.about import About, read_about
 from nnray.runners.folder import RunFolder
-from nnray.tracking.mlmodel import ABOUT, WEIGHTS
 from nnray.tracking.store import resolve_uri
 from nnray.tracking.stored import StoredModel, fetch_files, find_stored
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nnray.assembly.described import About, model_files
 from nnray.clock import now_ms
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.data.stream_memory import first
 from nnray.errors import NnrayError
-from nnray.runners.about import About, model_files
 from nnray.runners.folder import RunFolder
 from nnray.runners.training import EpochRecord, test
 from nnray.tracking import MetricRow, Tracker

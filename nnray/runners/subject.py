@@ -16,13 +16,13 @@ from typing import Any, Literal
 from torch import nn
 
 from nnray.assembly import AnyBatches, build_task, evaluation_batches, load_data
+from nnray.assembly.described import About, experiment_of, info_of
+from nnray.assembly.rebuilt import module_of
 from nnray.config import Experiment
 from nnray.data.splits import DataInfo, DataSplits, Split
 from nnray.errors import DataError, RunError
 from nnray.runners import origins
-from nnray.runners.about import About, experiment_of, info_of
 from nnray.runners.origins import Found, Origin
-from nnray.runners.rebuild import module_of
 from nnray.tasks.task import Task
 from nnray.training.device import find_device
 

@@ -175,6 +175,7 @@ def _fit(built: Assembly, on_progress: OnProgress | None) -> Iterator[EpochRepor
         task=built.task,
         evaluate=built.evaluate,
         seed=built.experiment.seed,
+        loss_fn=built.loss_fn,
         step_fn=built.step_fn,
         patience=training.early_stopping.patience if training.early_stopping else None,
         on_progress=None if plan and plan.withholds else on_progress,

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _DATA = "data"
 GRAPH = Path(_DATA) / "model.pt2"
-WEIGHTS, ABOUT = "weights.safetensors", "nnray.json"
-"""Files of a model beside its graph: the weights, and all that it takes to build the module they are of."""
 _EXAMPLE, _SERVING = "input_example.json", "serving_input_example.json"
 _CONDA, _VIRTUALENV, _REQUIREMENTS = "conda.yaml", "python_env.yaml", "requirements.txt"
 
@@ -49,7 +47,7 @@ def write_description(
         "params": None,
     }
     described = {
-        "flavors": _flavors() if has_graph else {"nnray": {"weights": WEIGHTS}},
+        "flavors": _flavors() if has_graph else {"nnray": {"format": "safetensors"}},
         "is_signature_from_type_hint": False,
         "mlflow_version": importlib.metadata.version("mlflow"),
         "model_size_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),

@@ -39,6 +39,11 @@ def supervised(task: Task) -> LossFn:
     return loss_fn
 
 
+def plain(task: Task) -> LossFn:
+    """The task's own loss of the model's outputs for the batch as it is."""
+    return supervised(task)
+
+
 @dataclass(frozen=True, slots=True)
 class GradientStep:
     """Forward, backward, and one step of the optimizer.

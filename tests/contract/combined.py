@@ -39,6 +39,7 @@ ASKED: dict[str, Tree] = {
     "sites": {"federated": {"sites": SITES}},
     "spares": {"federated": {"fraction_fit": 0.5, "over_select": 1}},
     "deadline": {"federated": {"deadline_s": 600.0}},
+    "other loss": {"loss": {"name": "nnray.training.step:plain"}},
     "side by side": {"federated": {"stacked": True}},
     "personal": {"federated": {"strategy": "fedper", "holdout": 0.2}},
     "local": {"federated": {"strategy": "local", "holdout": 0.2}},

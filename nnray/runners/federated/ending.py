@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nnray.assembly.described import about, model_files
 from nnray.data.splits import DataSplits
 from nnray.federated.strategy import has_common, traits
-from nnray.runners.about import about, model_files
 from nnray.runners.federated import events
 from nnray.runners.federated.course import Course
 from nnray.runners.federated.curves import read_curve

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnray.assembly import build_model, build_task
+from nnray.assembly import build_loss, build_model, build_task
 from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import ConfigError, Problem
@@ -40,7 +40,6 @@ from nnray.runners.federated.wrapping import altered, attack_of, wrapped
 from nnray.seeding import numpy_rng
 from nnray.training.device import find_device
 from nnray.training.startup import spare_compiler_import, unwrap_step
-from nnray.training.step import supervised
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +282,7 @@ def local_training(setting: Setting, said: Traits) -> LocalTraining:
         noise = promised.noise_multiplier
         private = dp_sgd(experiment, setting.info, batch_size=size, noise_multiplier=noise)
     return LocalTraining(
-        loss_fn=supervised(task),
+        loss_fn=build_loss(experiment, task, info=setting.info),
         make_optimizer=functools.partial(make_optimizer, experiment),
         batch_size=size,
         epochs=federated.local_epochs or 1,

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nnray.assembly import build_task
+from nnray.assembly import build_task, is_plain
 from nnray.errors import ConfigError, IncompatibleModel, Problem
 from nnray.federated.client import ClientTrainer
 from nnray.federated.side_by_side import BlockTrainer, blocks_of
@@ -135,6 +135,7 @@ def _ruled_out(setting: Setting, strategy: Strategy) -> Iterator[str]:
     training, said = setting.experiment.training, traits(strategy)
     found = {
         "data.augment": bool(setting.experiment.data.augment),
+        "loss": not is_plain(setting.experiment),
         "training.channels_last": training.channels_last,
         "training.l1": bool(training.l1),
         "training.max_grad_norm": training.max_grad_norm is not None,

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from nnray.assembly import assemble, load_data
+from nnray.assembly.described import about
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.errors import RunError
-from nnray.runners.about import about
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import Notes, log_model, metric_rows, test_once
 from nnray.runners.sweep.ledger import Trial

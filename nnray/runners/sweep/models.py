@@ -16,11 +16,11 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from nnray.assembly import build_model
+from nnray.assembly.described import about, model_files
 from nnray.config import Experiment, with_overrides
 from nnray.data.splits import DataSplits
 from nnray.durable import write_bytes
 from nnray.errors import NnrayError
-from nnray.runners.about import about, model_files
 from nnray.runners.sweep.ledger import Trial
 from nnray.runners.sweep.trial import Weights, describe, trial_folder
 from nnray.runners.training import chosen_model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +37,13 @@ def train_in(folder: Path, *, name: str, overrides: list[str]) -> Trained:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """An MLP on digits, good enough to have something right and something wrong."""
-    yield train_in(tmp_path_factory.mktemp("trained"), name="plain", overrides=["training.epochs=4"])
+    return train_in(tmp_path_factory.mktemp("trained"), name="plain", overrides=["training.epochs=4"])
 
 
 @pytest.fixture(scope="session")
-def conv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+def conv(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A small CNN on digits."""
-    overrides = ["model={name: cnn, channels: [8, 16], kernel: 3, hidden: [32]}", "training.epochs=4"]
-    yield train_in(tmp_path_factory.mktemp("conv"), name="conv", overrides=overrides)
+    overrides = ["model={name: cnn, channels: [8, 16], hidden: 32}", "training.epochs=4"]
+    return train_in(tmp_path_factory.mktemp("conv"), name="conv", overrides=overrides)

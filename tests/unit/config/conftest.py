@@ -13,6 +13,7 @@ FAKES = {
     "augmentation": ("flip",),
     "model": ("mlp", "cnn", "named"),
     "task": ("classification",),
+    "loss": ("plain",),
     "optimizer": ("adam", "sgd"),
     "schedule": ("constant",),
     "searcher": ("tpe",),

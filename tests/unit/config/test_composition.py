@@ -54,6 +54,8 @@ EXITS: Mapping[tuple[str, str], list[Exit]] = {
     ("sites", "local"): [("sites", strategy("fedavg"))],
     ("sites", "central"): [("sites", strategy("fedavg"))],
     ("deadline", "side by side"): [("deadline", {"federated": {"stacked": "auto"}})],
+    ("example privacy", "other loss"): [("example privacy", {"loss": {"name": "plain"}})],
+    ("side by side", "other loss"): [("other loss", {"federated": {"stacked": "auto"}})],
     ("side by side", "personal"): [("personal", {"federated": {"stacked": "auto"}})],
     ("side by side", "local"): [("local", {"federated": {"stacked": "auto"}})],
     ("side by side", "central"): [("central", {"federated": {"stacked": "auto"}})],

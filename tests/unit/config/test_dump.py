@@ -62,6 +62,7 @@ def test_every_default_is_written_in_the_order_of_a_file() -> None:
         "task",
         "data",
         "model",
+        "loss",
         "optimizer",
         "schedule",
         "training",

@@ -87,7 +87,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
     [
         (
             {"trainign": {}},
-            "trainign: unknown key; did you mean 'training'? allowed: data, federated, model, name",
+            "trainign: unknown key; did you mean 'training'? allowed: data, federated, loss, model, name",
         ),
         (
             {"training": {"epoch": 3}},

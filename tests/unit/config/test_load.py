@@ -82,7 +82,7 @@ def test_doubled_keys_come_with_all_other_problems() -> None:
     doubled, unknown = text.splitlines()
     assert doubled == "job.yaml: seed: the key 'seed' stands twice, in lines 4 and 5"
     assert unknown.startswith(
-        "job.yaml: modle: unknown key; did you mean 'model'? allowed: data, federated, model, name"
+        "job.yaml: modle: unknown key; did you mean 'model'? allowed: data, federated, loss, model, name"
     )
 
 

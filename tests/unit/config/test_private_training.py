@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nnray.config import DataConfig, ParallelConfig, SweepConfig, TrainingConfig
+from nnray.config.components import Component
 from nnray.config.privacy import PrivacyConfig
 from nnray.config.private_training import private_training_problems
 from nnray.errors import Problem
@@ -22,6 +23,7 @@ def problems(
     training: dict[str, Any] | None = None,
     sweep: dict[str, Any] | None = None,
     parallel: bool = False,
+    loss: str = "plain",
 ) -> list[Problem]:
     return list(
         private_training_problems(
@@ -30,6 +32,7 @@ def problems(
             training=TrainingConfig(**(training or {})),
             sweep=None if sweep is None else SweepConfig(**{"space": SPACE, **sweep}),
             parallel=ParallelConfig() if parallel else None,
+            loss=Component(name=loss),
         )
     )
 
@@ -42,6 +45,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"training": {"precision": "bf16"}}, "training.precision", "must be fp32"),
     ({"training": {"compile": True}}, "training.compile", "leave it out"),
     ({"parallel": True}, "parallel", "one process"),
+    ({"loss": "adversarial"}, "loss", "must be plain"),
     ({"sweep": {"scheduler": {"name": "pbt"}}}, "sweep.scheduler", "take asha"),
     ({"sweep": {"space": {"data.limit": {"int": [10, 20]}}}}, "sweep.space.data.limit", "one value"),
     (

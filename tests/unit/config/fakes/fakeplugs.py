@@ -47,6 +47,10 @@ def named(info: Any, *, arch: str, pretrained: bool = False) -> Any:
     return info, arch, pretrained
 
 
+def plain(task):
+    """The task's own."""
+
+
 def classification(info: Any, *, label_smoothing: Probability = 0.0) -> Any:
     """Classes."""
     return info, label_smoothing

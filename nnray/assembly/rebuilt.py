@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from nnray.assembly import build_model
+from nnray.assembly.described import ABOUT, WEIGHTS, About, experiment_of, info_of, read_about
+from nnray.assembly.model import build_model
+from nnray.compression.structure import apply
 from nnray.errors import RunError
-from nnray.runners.about import About, experiment_of, info_of
+from nnray.models.ensemble import Ensemble
+
+
+def load_folder(path: str | Path) -> nn.Module:
+    """The module whose description and weights stand in a folder.
+
+    Raises:
+        RunError: They don't, or don't belong together.
+    """
+    folder = Path(path)
+    try:
+        described = read_about((folder / ABOUT).read_bytes(), where=str(folder / ABOUT))
+        return module_of(described, (folder / WEIGHTS).read_bytes(), where=str(folder))
+    except OSError as error:
+        raise RunError(
+            f"{folder}: no model is there ({error.strerror}); all nodes must have that folder"
+        ) from error
 
 
 def module_of(described: About, weights: bytes, *, where: str = "the model") -> nn.Module:
@@ -38,12 +58,8 @@ def module_of(described: About, weights: bytes, *, where: str = "the model") -> 
 def structure_of(described: About) -> nn.Module:
     """A model's module with the weights that it began with."""
     if "members" in described:
-        from nnray.models.ensemble import Ensemble
-
         return Ensemble([structure_of(member) for member in described["members"]], described["combine"])
     module = build_model(experiment_of(described), info_of(described))
     for step in described.get("recipe", ()):
-        from nnray.compression.structure import apply
-
         module = apply(module, step)
     return module

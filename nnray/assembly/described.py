@@ -18,10 +18,10 @@ from nnray.config import Experiment, parse
 from nnray.config.tree import to_tree
 from nnray.data.splits import DataInfo
 from nnray.errors import RunError
-from nnray.tracking.mlmodel import ABOUT, WEIGHTS
 from nnray.training.weights import weights_safetensors
 
 VERSION = 1
+WEIGHTS, ABOUT = "weights.safetensors", "nnray.json"
 About = Mapping[str, Any]
 
 

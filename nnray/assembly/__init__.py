@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from nnray.assembly.loss import build_loss, is_plain
+from nnray.assembly.model import build_model, build_task
 from nnray.config import Experiment, ParallelConfig, flatten
 from nnray.data.batches import Batches
 from nnray.data.prepare import prepare
@@ -19,17 +21,16 @@ from nnray.data.splits import DataInfo, DataSplits, Examples, Split
 from nnray.data.stream import Reader, Streamed, Streams, read_here
 from nnray.data.stream_batches import StreamBatches
 from nnray.data.stream_prepare import prepare_streams
-from nnray.errors import ConfigError, Problem, UserCodeError
+from nnray.errors import ConfigError, Problem
 from nnray.evaluation.evaluate import evaluate
 from nnray.metrics import MetricSums
-from nnray.models.preprocess import preprocess, require_logits
 from nnray.privacy.example.batches import PoissonBatches
 from nnray.privacy.example.plan import Plan
 from nnray.privacy.example.probe import require_own
-from nnray.privacy.example.setup import fitted, plan_of, step_of
+from nnray.privacy.example.setup import plan_of, step_of
 from nnray.privacy.example.step import PrivateStep
 from nnray.registry import build
-from nnray.seeding import derive, torch_seeded
+from nnray.seeding import derive
 from nnray.tasks.task import Task
 from nnray.training.batch_norm import synced
 from nnray.training.device import find_device
@@ -38,9 +39,25 @@ from nnray.training.ranks import ALONE, Ranks, in_step
 from nnray.training.replicas import own_device, replicate
 from nnray.training.startup import spare_compiler_import, unwrap_step
 from nnray.training.state import TrainState, moving_average
-from nnray.training.step import GradientStep
+from nnray.training.step import GradientStep, LossFn
 
-_SECTIONS = ("data", "federated", "model", "optimizer", "privacy", "schedule", "task", "training")
+__all__ = [
+    "AnyBatches",
+    "AnyTrainingBatches",
+    "Assembly",
+    "assemble",
+    "build_loss",
+    "build_model",
+    "build_task",
+    "evaluation_batches",
+    "global_batch_size",
+    "is_plain",
+    "load_data",
+    "plan_for",
+    "private_seed",
+]
+
+_SECTIONS = ("data", "federated", "loss", "model", "optimizer", "privacy", "schedule", "task", "training")
 _LEAVE_WEIGHTS = (
     *("data.root", "privacy.metrics", "privacy.physical_batch_size"),
     *(f"training.{name}" for name in ("checkpoint_every", "device", "eval_batch_size", "threads")),
@@ -64,6 +81,7 @@ class Assembly:
         state: The model, its optimizer and their counters, before the first epoch.
         train: Training batches.
         val: Validation batches.
+        loss_fn: What is learnt by.
         step_fn: One optimizer step.
         device: Where all of it is.
         ranks: The processes that train it together.
@@ -76,6 +94,7 @@ class Assembly:
     state: TrainState
     train: AnyTrainingBatches
     val: AnyBatches
+    loss_fn: LossFn
     step_fn: GradientStep | PrivateStep
     device: torch.device
     ranks: Ranks = ALONE
@@ -135,28 +154,6 @@ def load_data(experiment: Experiment, *, reader: Reader = read_here) -> DataSpli
     return prepare(made, **common)
 
 
-def build_task(experiment: Experiment, info: DataInfo) -> Task:
-    """The task, told what is known of the data."""
-    task: Task = build("task", experiment.task, info)
-    return task
-
-
-def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
-    """The model with its preprocessing in front: plain pixels go in, logits come out.
-
-    Raises:
-        UserCodeError: The model's function gave no module, or one of another output shape.
-    """
-    with torch_seeded(experiment.seed, "init"):
-        net = build("model", experiment.model, info)
-        if not isinstance(net, nn.Module):
-            problem = f"returned {type(net).__name__}, a torch.nn.Module was expected"
-            raise UserCodeError(experiment.model.name, problem)
-        model = preprocess(fitted(net, experiment.privacy), info)
-        require_logits(experiment.model.name, model, info=info)
-    return model
-
-
 def evaluation_batches(
     experiment: Experiment, split: Split, *, device: torch.device, ranks: Ranks = ALONE
 ) -> AnyBatches:
@@ -200,7 +197,8 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
     if privacy is not None and plan is not None:
         common: dict[str, Any] = {"plan": plan, "task": task, "info": splits.info, "l1": training.l1}
         step_fn = step_of(privacy, state.model, seed=private_seed(experiment, splits.info), **common)
-    return Assembly(experiment, splits, task, state, train, val, step_fn, device, ranks, plan)
+    loss_fn = build_loss(experiment, task, info=splits.info)
+    return Assembly(experiment, splits, task, state, train, val, loss_fn, step_fn, device, ranks, plan)
 
 
 def plan_for(experiment: Experiment, num_examples: int) -> Plan | None:
