@@ -9,6 +9,15 @@ from dataclasses import dataclass
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
+_LARGEST = 1e100
+"""Beyond it a chart shows nothing but that a run has diverged, which its gaps do."""
+
+
+def can_show(value: float, *, log: bool = False) -> bool:
+    """Whether a value has a place on some axis."""
+    return -_LARGEST < value < _LARGEST and (not log or value > 1 / _LARGEST)
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """Maps values to a stretch of the picture.
@@ -53,7 +62,7 @@ def spanning(
     whole: bool = False,
     room: float = 0.0,
 ) -> Axis:
-    """An axis that all finite values fit on; with ``log``, all positive ones.
+    """An axis that all values fit on that can be shown; with ``log``, all positive ones.
 
     Args:
         values: To be drawn.
@@ -63,12 +72,14 @@ def spanning(
         whole: As of ``Axis``.
         room: Left free at both ends, as a share of the stretch between the values.
     """
-    finite = [float(v) for v in values if math.isfinite(v)]
-    positive = [v for v in finite if v > 0]
+    finite = [float(v) for v in values if can_show(v)]
+    positive = [v for v in finite if can_show(v, log=True)]
     log = log and bool(positive)
     low, high = min(shown := positive if log else finite or [0.0, 1.0]), max(shown)
-    if high - low <= 1e-12 * max(abs(low), abs(high)):  # one value: it stands in the middle
-        pad = 0.5 if whole else (abs(low) or 1.0) * 0.1
+    if high - low <= max(
+        1e-12 * max(abs(low), abs(high)), 1 / _LARGEST
+    ):  # one value: it stands in the middle
+        pad = 0.5 if whole else (abs(low) if abs(low) > 1 / _LARGEST else 1.0) * 0.1
         low, high = (low / 1.5, high * 1.5) if log else (low - pad, high + pad)
     elif log:
         low, high = low * (low / high) ** room, high * (high / low) ** room
@@ -87,9 +98,12 @@ def _log_ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
     """Powers of ten, with twice and five times each where there are few of them."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, -(-(last - first - 1) // most))
-    finer = (1.0, 2.0, 5.0) if last - first <= 2 else (1.0,)
-    values = [part * 10.0**k for k in range(first, last + 1, every) for part in finer]
-    return [(v, f"{v:g}") for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
+    finer = [part * 10.0**k for k in range(first, last + 1) for part in (1.0, 2.0, 5.0)]
+    for values in (finer, [10.0**k for k in range(first, last + 1, every)]):
+        within = [(v, f"{v:g}") for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
+        if len(within) <= most + 1:
+            break
+    return within
 
 
 def _written(value: float, step: float) -> str:

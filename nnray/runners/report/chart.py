@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from nnray.runners.report.axis import Axis, spanning
+from nnray.runners.report.axis import Axis, can_show, spanning
 from nnray.runners.report.markup import Html, escape, join, number, tag
 
 WIDTH, HEIGHT = 460.0, 250.0
@@ -147,7 +147,7 @@ def _draw(line: Line, color: int, x: Axis, y: Axis) -> Iterator[Html]:
     if line.band:
         low, high = line.band
         edge = [*zip(line.x, high, strict=True), *reversed([*zip(line.x, low, strict=True)])]
-        if around := [(a, b) for a, b in edge if _shows(b, y)]:
+        if around := [(a, b) for a, b in edge if can_show(b, log=y.log)]:
             yield Html(f'<path class="band f{color}" d="{_path(around, x, y)}Z"/>')
     runs = _runs(line, y)
     for run in runs:
@@ -164,11 +164,7 @@ def _thin(line: Line, x: Axis, y: Axis) -> Html:
 def _runs(line: Line, y: Axis) -> list[list[tuple[float, float]]]:
     """Stretches of points that can be shown."""
     points = zip(line.x, line.y, strict=True)
-    return [list(run) for shown, run in groupby(points, lambda p: _shows(p[1], y)) if shown]
-
-
-def _shows(value: float, y: Axis) -> bool:
-    return math.isfinite(value) and (value > 0 or not y.log)
+    return [list(run) for shown, run in groupby(points, lambda p: can_show(p[1], log=y.log)) if shown]
 
 
 def _path(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nnray.runners.report.axis import Axis
+from nnray.runners.report.axis import Axis, can_show
 from nnray.runners.report.chart import COLORS, WIDTH, axes, figure, frame, label, svg
 from nnray.runners.report.markup import Html, escape, tag
 
@@ -54,7 +53,7 @@ def dot_chart(
         steps: A line that goes on level to each next point.
         ticks: Places across and what is written there; None for round numbers.
     """
-    dots = [dot for group in groups.values() for dot in group if math.isfinite(dot.y)]
+    dots = [dot for group in groups.values() for dot in group if can_show(dot.y)]
     marked = [place for place, _ in ticks or ()]
     x, y = axes(
         [d.x for d in dots] + [a for a, _ in steps] + marked,
@@ -88,11 +87,11 @@ def bar_chart(shares: Mapping[str, float], *, title: str) -> Html:
 
 
 def _shows(dot: Dot, x: Axis, y: Axis) -> bool:
-    return math.isfinite(dot.y) and (dot.y > 0 or not y.log) and (dot.x > 0 or not x.log)
+    return can_show(dot.x, log=x.log) and can_show(dot.y, log=y.log)
 
 
 def _stairs(steps: Sequence[tuple[float, float]], x: Axis, y: Axis) -> list[Html]:
-    shown = [(a, b) for a, b in steps if math.isfinite(b) and (b > 0 or not y.log)]
+    shown = [(a, b) for a, b in steps if can_show(b, log=y.log)]
     if not shown:
         return []
     way = "".join(f"H{x.at(a):.1f}V{y.at(b):.1f}" for a, b in shown[1:])
