@@ -43,9 +43,19 @@ CALLED_BY_OTHERS = {"sample_independent"}
 SIGNATURES = {
     "compare": "(runs, *, metric='test_accuracy', target=None, root='runs', out='comparison')",
     "doctor": "(*, address=None, storage=None, tracking=None)",
+    "ensemble": (
+        "(models, *, combine='mean', top=None, test=True, register=None, alias='candidate', root='runs', "
+        "tracking=None, trust=False)"
+    ),
     "federate": "(experiment, overrides=(), *, once=None, quiet=False)",
     "jobs": "(address=None)",
     "load": "(path, overrides=())",
+    "predict": (
+        "(model, inputs, *, out=None, file_format=None, batch_size=256, probabilities=False, label=None, "
+        "columns=(), resize=False, skip_unreadable=False, on_ray=False, root='runs', tracking=None, "
+        "trust=False, experiment=None)"
+    ),
+    "report": "(run, *, root='runs', tracking=None, out=None)",
     "report_partition": "(experiment, overrides=(), *, out=None)",
     "resume": "(run=None, *, root='runs', trials=None, workers=None, quiet=False)",
     "submit": "(verb, file, *, overrides=(), address=None, project=None, job=None, env=(), quiet=False)",

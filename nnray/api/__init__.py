@@ -8,8 +8,11 @@ nnray.train(best)
 from __future__ import annotations
 
 from nnray.api.cluster import doctor, jobs, submit
+from nnray.api.ensemble import ensemble
 from nnray.api.experiments import Source, load, schema, search_modules
+from nnray.api.prediction import predict
 from nnray.api.privacy import privacy
+from nnray.api.report import report
 from nnray.api.reports import compare, report_partition
 from nnray.api.store import sync, ui
 from nnray.api.training import federate, resume, sweep, train
@@ -19,12 +22,15 @@ __all__ = [
     "Source",
     "compare",
     "doctor",
+    "ensemble",
     "entries",
     "federate",
     "jobs",
     "kinds",
     "load",
+    "predict",
     "privacy",
+    "report",
     "report_partition",
     "resume",
     "schema",

@@ -12,11 +12,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from nnray.assembly.rebuilt import module_of
 from nnray.data.input_files import read_piece
 from nnray.data.input_pieces import Piece, Portion, Reading, Unreadable, nothing
 from nnray.runners.prediction.answers import classify
 from nnray.runners.prediction.distributed import CONVERTED, SCHEMA
-from nnray.runners.rebuild import module_of
 
 
 class PieceClassifier:
