@@ -1,0 +1,36 @@
+"""The network and the task of an experiment."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from nnray.config import Experiment
+from nnray.data.splits import DataInfo
+from nnray.errors import UserCodeError
+from nnray.models.preprocess import preprocess, require_logits
+from nnray.privacy.example.setup import fitted
+from nnray.registry import build
+from nnray.seeding import torch_seeded
+from nnray.tasks.task import Task
+
+
+def build_task(experiment: Experiment, info: DataInfo) -> Task:
+    """The task, told what is known of the data."""
+    task: Task = build("task", experiment.task, info)
+    return task
+
+
+def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
+    """The model with its preprocessing in front: plain pixels go in, logits come out.
+
+    Raises:
+        UserCodeError: The model's function gave no module, or one of another output shape.
+    """
+    with torch_seeded(experiment.seed, "init"):
+        net = build("model", experiment.model, info)
+        if not isinstance(net, nn.Module):
+            problem = f"returned {type(net).__name__}, a torch.nn.Module was expected"
+            raise UserCodeError(experiment.model.name, problem)
+        model = preprocess(fitted(net, experiment.privacy), info)
+        require_logits(experiment.model.name, model, info=info)
+    return model
