@@ -41,6 +41,12 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     "task": {
         "classification": "nnray.tasks.classification:classification",
     },
+    "loss": {
+        "plain": "nnray.training.step:plain",
+        "distillation": "nnray.compression.distillation:distillation",
+        "adversarial": "nnray.robustness.adversarial:adversarial",
+        "trades": "nnray.robustness.adversarial:trades",
+    },
     "optimizer": {
         "sgd": "nnray.training.optimizers:sgd",
         "adam": "nnray.training.optimizers:adam",
@@ -145,6 +151,13 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "alie": "nnray.federated.attacks.colluding:alie",
         "inner_product": "nnray.federated.attacks.colluding:inner_product",
     },
+    "compressor": {
+        "magnitude": "nnray.compression.magnitude:magnitude",
+        "channels": "nnray.compression.channels:channels",
+        "low_rank": "nnray.compression.low_rank:low_rank",
+        "int8": "nnray.compression.int8:int8",
+        "distill": "nnray.compression.distillation:distill",
+    },
     "explainer": {
         "saliency": "nnray.explain.gradients:saliency",
         "integrated_gradients": "nnray.explain.gradients:integrated_gradients",
@@ -152,5 +165,25 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "grad_cam": "nnray.explain.grad_cam:grad_cam",
         "occlusion": "nnray.explain.occlusion:occlusion",
         "shap": "nnray.explain.shap:shap",
+    },
+    "attack": {
+        "fgsm": "nnray.robustness.gradient:fgsm",
+        "pgd": "nnray.robustness.gradient:pgd",
+        "mim": "nnray.robustness.gradient:mim",
+        "deepfool": "nnray.robustness.minimal:deepfool",
+        "square": "nnray.robustness.square:square",
+    },
+    "corruption": {
+        "gaussian_noise": "nnray.robustness.corruptions:gaussian_noise",
+        "shot_noise": "nnray.robustness.corruptions:shot_noise",
+        "impulse_noise": "nnray.robustness.corruptions:impulse_noise",
+        "gaussian_blur": "nnray.robustness.corruptions:gaussian_blur",
+        "motion_blur": "nnray.robustness.corruptions:motion_blur",
+        "brightness": "nnray.robustness.corruptions:brightness",
+        "contrast": "nnray.robustness.corruptions:contrast",
+        "translate": "nnray.robustness.corruptions:translate",
+        "rotate": "nnray.robustness.corruptions:rotate",
+        "pixelate": "nnray.robustness.corruptions:pixelate",
+        "jpeg": "nnray.robustness.corruptions:jpeg",
     },
 }

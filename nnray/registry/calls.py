@@ -21,6 +21,7 @@ EXPECTED: Mapping[str, str] = {
     "augmentation": "a function of (inputs, targets, rng) that returns inputs and targets",
     "model": "a torch.nn.Module",
     "task": "a Task",
+    "loss": "a function of (model, inputs, targets) that returns outputs and the mean loss",
     "optimizer": "a torch.optim.Optimizer",
     "schedule": "a Schedule",
     "partition": "a Partition",
@@ -31,6 +32,9 @@ EXPECTED: Mapping[str, str] = {
     "client_attack": "an Attack",
     "codec": "a Codec",
     "explainer": "an Explainer",
+    "compressor": "a Compressor",
+    "attack": "an Attack",
+    "corruption": "a Corruption",
 }
 
 

@@ -19,6 +19,7 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "augmentation": ("info",),
     "model": ("info",),
     "task": ("info",),
+    "loss": ("task",),
     "optimizer": ("params",),
     "schedule": ("optimizer",),
     "searcher": ("metric", "mode", "seed"),
@@ -31,6 +32,9 @@ POSITIONAL: Mapping[str, tuple[str, ...]] = {
     "client_attack": ("info",),
     "codec": (),
     "explainer": ("info",),
+    "compressor": (),
+    "attack": (),
+    "corruption": (),
 }
 """What nnray hands to a plug-in of each kind, by position."""
 
