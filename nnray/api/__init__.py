@@ -12,7 +12,7 @@ from nnray.api.ensemble import ensemble
 from nnray.api.experiments import Source, load, schema, search_modules
 from nnray.api.prediction import predict
 from nnray.api.privacy import privacy
-from nnray.api.report import report
+from nnray.api.reporting import report
 from nnray.api.reports import compare, report_partition
 from nnray.api.store import sync, ui
 from nnray.api.training import federate, resume, sweep, train
