@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import nnray
 from nnray.catalog import CATALOG
 from tests.conftest import ROOT
+
+import nnray
 
 CODE = sorted((ROOT / "nnray").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -47,6 +47,9 @@ SIGNATURES = {
         "(models, *, combine='mean', top=None, test=True, register=None, alias='candidate', root='runs', "
         "tracking=None, trust=False)"
     ),
+    "export": (
+        "(model, *, to, opset=None, out=None, root='runs', tracking=None, trust=False, experiment=None)"
+    ),
     "federate": "(experiment, overrides=(), *, once=None, quiet=False)",
     "jobs": "(address=None)",
     "load": "(path, overrides=())",
@@ -58,6 +61,10 @@ SIGNATURES = {
     "report": "(run, *, root='runs', tracking=None, out=None)",
     "report_partition": "(experiment, overrides=(), *, out=None)",
     "resume": "(run=None, *, root='runs', trials=None, workers=None, quiet=False)",
+    "serve": (
+        "(model, *, host='127.0.0.1', port=8080, batch_size=64, threads=None, max_body_mib=16.0, "
+        "max_examples=10000, root='runs', tracking=None, trust=False, experiment=None)"
+    ),
     "submit": "(verb, file, *, overrides=(), address=None, project=None, job=None, env=(), quiet=False)",
     "sweep": "(experiment, overrides=(), *, warm_start=None, once=None, quiet=False)",
     "sync": "(root='runs')",

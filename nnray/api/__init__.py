@@ -10,10 +10,12 @@ from __future__ import annotations
 from nnray.api.cluster import doctor, jobs, submit
 from nnray.api.ensemble import ensemble
 from nnray.api.experiments import Source, load, schema, search_modules
+from nnray.api.exporting import export
 from nnray.api.prediction import predict
 from nnray.api.privacy import privacy
 from nnray.api.reporting import report
 from nnray.api.reports import compare, report_partition
+from nnray.api.serving import serve
 from nnray.api.store import sync, ui
 from nnray.api.training import federate, resume, sweep, train
 from nnray.registry.listing import entries, kinds
@@ -25,6 +27,7 @@ __all__ = [
     "ensemble",
     "entries",
     "federate",
+    "export",
     "jobs",
     "kinds",
     "load",
@@ -35,6 +38,7 @@ __all__ = [
     "resume",
     "schema",
     "search_modules",
+    "serve",
     "submit",
     "sweep",
     "sync",

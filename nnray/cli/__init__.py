@@ -17,12 +17,14 @@ from typer.exceptions import Exit, TyperException
 
 from nnray import __version__
 from nnray.cli.ensemble import ensemble
+from nnray.cli.export import export
 from nnray.cli.federated import compare, federate
 from nnray.cli.jobs import doctor, jobs, submit
 from nnray.cli.options import File, Json, Once, Overrides, Quiet, Root, Stopped, print_result, running
 from nnray.cli.predict import predict
 from nnray.cli.privacy import privacy
 from nnray.cli.report import report
+from nnray.cli.serve import serve
 from nnray.errors import ClientFailure, DivergedError, NnrayError
 
 app = typer.Typer(
@@ -103,6 +105,8 @@ app.command()(privacy)
 app.command()(ensemble)
 app.command()(report)
 app.command()(predict)
+app.command()(serve)
+app.command()(export)
 
 
 @app.command()

@@ -1,0 +1,56 @@
+"""Serve a trained model over HTTP until it is told to end."""
+
+from __future__ import annotations
+
+import socket
+
+import torch
+
+from nnray import __version__
+from nnray.runners.serving.app import Application, Limits
+from nnray.runners.serving.engine import Engine
+from nnray.runners.serving.server import address, run
+from nnray.runners.serving.signature import Signature
+from nnray.runners.store import say
+from nnray.runners.subject import Subject
+
+
+def application(
+    subject: Subject,
+    *,
+    batch_size: int = 64,
+    threads: int | None = None,
+    max_examples: int = 10_000,
+    limits: Limits | None = None,
+) -> Application:
+    """The ASGI application of a model, warmed up.
+
+    Args:
+        subject: The model.
+        batch_size: Examples of a forward pass at most.
+        threads: Of a forward pass; None for torch's own choice.
+        max_examples: Of a request.
+        limits: What else a request may take.
+    """
+    signature = Signature.of(subject.info, most=max_examples)
+    engine = Engine(subject.module, batch_size=batch_size, threads=threads)
+    engine.warm_up(torch.zeros(1, *signature.shape))
+    about = {
+        "model": subject.origin.model_uri or subject.reference,
+        "model_sha256": subject.sha256,
+        "nnray": __version__,
+    }
+    return Application(engine, signature, about=about, limits=limits)
+
+
+def serve(app: Application, listener: socket.socket, *, name: str) -> None:
+    """Answer until Ctrl-C or SIGTERM, and say where.
+
+    Args:
+        app: What answers.
+        listener: Takes connections already.
+        name: Of the model, for people.
+    """
+    say(f"{name} answers at {address(listener)}/invocations (Ctrl-C ends it)")
+    run(app, listener)
+    say("all requests that had come are answered; the server has ended")
