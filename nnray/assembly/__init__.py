@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from nnray.assembly.loss import build_loss, is_plain
 from nnray.assembly.model import build_model, build_task
+from nnray.assembly.transfer import begin, groups_of
 from nnray.config import Experiment, ParallelConfig, flatten
 from nnray.data.batches import Batches
 from nnray.data.prepare import prepare
@@ -185,7 +186,7 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
     training, privacy = experiment.training, experiment.privacy
     plan = plan_for(experiment, len(splits.train))
     train = _training_batches(experiment, splits, device=device, ranks=ranks, plan=plan)
-    model = build_model(experiment, splits.info).to(device)
+    model = begin(build_model(experiment, splits.info), experiment).to(device)
     num_steps = (plan.epochs if plan else training.epochs) * train.num_batches
     state = _train_state(
         experiment, model, num_steps, steps_per_epoch=train.num_batches, device=device, ranks=ranks
@@ -285,7 +286,7 @@ def _train_state(
     model, average = _spread(experiment, model, device=device, ranks=ranks)
     optimizer = _optimizer(experiment, model)
     for group in optimizer.param_groups:
-        group["lr"] *= _lr_factor(experiment, ranks)
+        group["lr"] *= _lr_factor(experiment, ranks) * group.get("lr_scale", 1.0)
     schedule = build(
         "schedule", experiment.schedule, optimizer, num_steps=num_steps, steps_per_epoch=steps_per_epoch
     )
@@ -327,7 +328,7 @@ def _optimizer(experiment: Experiment, model: nn.Module) -> Any:
     compiles = experiment.training.compile
     if not compiles:
         spare_compiler_import()
-    optimizer: Any = build("optimizer", experiment.optimizer, list(model.parameters()))
+    optimizer: Any = build("optimizer", experiment.optimizer, groups_of(model, experiment))
     for part in getattr(optimizer, "parts", (optimizer,)):
         if not compiles and type(part).__module__.startswith("torch.optim."):
             unwrap_step(part)

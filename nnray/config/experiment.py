@@ -18,7 +18,9 @@ from nnray.config.problems import to_problems
 from nnray.config.sections import (
     DataConfig,
     Mode,
+    ModelConfig,
     Name,
+    OptimizerConfig,
     ParallelConfig,
     SweepConfig,
     Tracking,
@@ -28,6 +30,7 @@ from nnray.config.sections import (
     must_be_part,
 )
 from nnray.config.space import space_problems
+from nnray.config.transfer import transfer_problems
 from nnray.errors import ConfigError, Problem
 from nnray.fields import NonNegativeInt
 
@@ -62,9 +65,9 @@ class Experiment(Section):
     seed: NonNegativeInt = 0
     task: Annotated[Component, Kind("task")] = Component(name="classification")
     data: Annotated[DataConfig, Kind("dataset")]
-    model: Annotated[Component, Kind("model")]
+    model: Annotated[ModelConfig, Kind("model")]
     loss: Annotated[Component, Kind("loss")] = PLAIN
-    optimizer: Annotated[Component, Kind("optimizer")] = Component(name="adam")
+    optimizer: Annotated[OptimizerConfig, Kind("optimizer")] = OptimizerConfig(name="adam")
     schedule: Annotated[Component, Kind("schedule")] = Component(name="constant")
     training: Training = TrainingConfig()
     parallel: ParallelConfig | None = None
@@ -123,6 +126,7 @@ def _privacy_problems(made: Experiment) -> Iterator[Problem]:
         parallel=made.parallel,
         loss=PLAIN if made.federated else made.loss,  # of federated runs, the table of what composes says it
     )
+    yield from transfer_problems(made)
     yield from private_federation_problems(made.privacy, made.federated, sweep=made.sweep)
 
 

@@ -94,6 +94,33 @@ class DataConfig(Component):
     buffer_mib: PositiveInt = 128
 
 
+class ModelConfig(Component):
+    """The network, with the keys of its plug-in, and what it begins with.
+
+    Args:
+        name: A name of the catalog, or ``module:function`` for code of your own.
+        init_from: A trained model whose weights it begins with: a run, or a registered name.
+        init_skip: Patterns of names of parameters that begin at random all the same, such as ``net.output.*``.
+        freeze: Patterns of names of parameters that are not trained.
+    """
+
+    init_from: Text | None = None
+    init_skip: list[Text] = Field(default_factory=list)
+    freeze: list[Text] = Field(default_factory=list)
+
+
+class OptimizerConfig(Component):
+    """The optimizer, with the keys of its plug-in, and how much faster or slower some layers learn.
+
+    Args:
+        name: A name of the catalog, or ``module:function`` for code of your own.
+        lr_scale: By pattern of names of parameters, what the learning rate is multiplied by; the first that
+            matches counts.
+    """
+
+    lr_scale: dict[Text, Positive] = Field(default_factory=dict)
+
+
 class EarlyStopping(Section):
     """When to stop before the last epoch.
 

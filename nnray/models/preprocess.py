@@ -30,8 +30,16 @@ class Preprocessed(nn.Module):
     def __init__(self, net: nn.Module, mean: Tensor, std: Tensor, *, missing: bool = False) -> None:
         super().__init__()
         self.net, self.missing = net, missing
+        self.held: tuple[str, ...] = ()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+
+    def train(self, mode: bool = True) -> Preprocessed:
+        """As any module's, but for parts that are held in evaluation mode, by the names in ``held``."""
+        super().train(mode)
+        for name in self.held:
+            self.get_submodule(name).eval()
+        return self
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalise, fill in what is missing, then apply the network."""

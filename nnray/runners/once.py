@@ -16,6 +16,7 @@ from typing import Any
 from nnray.config import Experiment, dump
 from nnray.errors import RunError
 from nnray.runners.folder import RunFolder, create, runs
+from nnray.runners.pinned import pinned
 
 _FILE = "once.json"
 
@@ -41,7 +42,7 @@ def begin(
         RunError: Another experiment was begun under this name.
     """
     if once is None:
-        return create(experiment, verb, search=search, files=files)
+        return create(pinned(experiment), verb, search=search, files=files)
     if not once or once.startswith(".") or "/" in once or not once.isprintable():
         raise RunError(f"--once {once!r}: a name has no '/', and does not begin with '.'")
     root = Path(experiment.tracking.dir).absolute()
@@ -51,7 +52,7 @@ def begin(
             begun = _read(run)
             if begun.get("name") == once:
                 return _same(run, begun, about)
-        return create(experiment, verb, search=search, files={**(files or {}), _FILE: about})
+        return create(pinned(experiment), verb, search=search, files={**(files or {}), _FILE: about})
 
 
 def _same(run: RunFolder, begun: Mapping[str, Any], about: Mapping[str, Any]) -> RunFolder:

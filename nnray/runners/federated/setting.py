@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnray.assembly import build_loss, build_model, build_task
+from nnray.assembly.transfer import begin
 from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import ConfigError, Problem
@@ -227,7 +228,8 @@ def build_flat(setting: Setting) -> FlatModel:
 
 def first_weights(setting: Setting) -> Weights:
     """Those that a run begins with; no worker is needed for them."""
-    return build_flat(setting).weights()
+    model = begin(build_model(setting.experiment, setting.info), setting.experiment)
+    return FlatModel(_laid_out(setting.experiment, model)).weights()
 
 
 def module_of(setting: Setting, weights: Weights) -> nn.Module:
