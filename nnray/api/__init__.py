@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nnray.api.cluster import doctor, jobs, submit
 from nnray.api.ensemble import ensemble
+from nnray.api.evaluation import evaluate
 from nnray.api.experiments import Source, load, schema, search_modules
 from nnray.api.exporting import export
 from nnray.api.prediction import predict
@@ -26,6 +27,7 @@ __all__ = [
     "doctor",
     "ensemble",
     "entries",
+    "evaluate",
     "federate",
     "export",
     "jobs",

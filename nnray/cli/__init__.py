@@ -17,6 +17,7 @@ from typer.exceptions import Exit, TyperException
 
 from nnray import __version__
 from nnray.cli.ensemble import ensemble
+from nnray.cli.evaluate import evaluate
 from nnray.cli.export import export
 from nnray.cli.federated import compare, federate
 from nnray.cli.jobs import doctor, jobs, submit
@@ -102,6 +103,7 @@ def sweep(
 app.command()(federate)
 app.command()(compare)
 app.command()(privacy)
+app.command()(evaluate)
 app.command()(ensemble)
 app.command()(report)
 app.command()(predict)
