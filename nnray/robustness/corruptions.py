@@ -5,12 +5,16 @@ Each takes its five levels as a key. All draws come from the generator that it i
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -152,7 +156,7 @@ def rotate(*, levels: Sizes = (8.0, 15.0, 22.0, 30.0, 40.0)) -> Corruption:
     return Corruption(change, levels)
 
 
-def pixelate(*, levels: Shares = (0.8, 0.65, 0.5, 0.4, 0.3)) -> Corruption:
+def pixelate(*, levels: Shares = (0.75, 0.6, 0.4, 0.3, 0.2)) -> Corruption:
     """Images shrunk, and blown up again.
 
     Args:
@@ -177,11 +181,17 @@ def jpeg(*, levels: Qualities = (50.0, 30.0, 18.0, 10.0, 5.0)) -> Corruption:
 
 
 def _jpeg(x: Tensor, quality: int) -> Tensor:
-    from torchvision.io import decode_jpeg, encode_jpeg
+    levels = (x.cpu() * 255).round().byte()
+    planes = levels.permute(0, 2, 3, 1) if x.shape[1] == 3 else levels.flatten(0, 1)
+    stored = np.stack([_stored(plane, quality) for plane in planes.numpy()])
+    images = torch.from_numpy(stored).to(x).div(255)
+    return images.permute(0, 3, 1, 2).contiguous() if x.shape[1] == 3 else images.view_as(x)
 
-    planes = x if x.shape[1] == 3 else x.flatten(0, 1)[:, None]
-    stored = [encode_jpeg(plane, quality=quality) for plane in (planes.cpu() * 255).round().byte()]
-    return torch.stack([decode_jpeg(data) for data in stored]).to(x).div(255).view_as(x)
+
+def _stored(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
 
 
 def _convolved(x: Tensor, weights: Tensor) -> Tensor:

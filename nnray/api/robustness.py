@@ -1,0 +1,114 @@
+"""What a trained model withstands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnray.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from nnray.robustness.space import Norm
+    from nnray.runners.results import Result
+    from nnray.runners.robustness import AttackOutcome
+    from nnray.runners.subject import Part
+
+
+def attack(
+    model: str | Path | Result,
+    *,
+    method: str | Sequence[str] = (),
+    epsilon: float | Sequence[float] = (),
+    norm: Norm | None = None,
+    steps: int | None = None,
+    restarts: int | None = None,
+    corruptions: str | Sequence[str] = (),
+    baseline: str | None = None,
+    split: Part = "test",
+    limit: int | None = 1000,
+    batch_size: int | None = None,
+    seed: int = 0,
+    root: str | Path = "runs",
+    tracking: str | None = None,
+    trust: bool = False,
+    experiment: str | Path | None = None,
+    out: str | Path | None = None,
+) -> AttackOutcome:
+    """Measure the accuracy of a model under attack, and on corrupted images.
+
+    Args:
+        model: A trained model: what training gave, or any name that it has.
+        method: Attacks, as ``pgd`` or ``pgd:steps=20``; ``pgd`` if neither attacks nor corruptions are named.
+        epsilon: Bounds of a move: pixel values from 0 to 1 for images, standard deviations of each feature
+            for vectors. None given: a few usual ones.
+        norm: By which moves are measured, for all attacks.
+        steps: For all attacks.
+        restarts: For all attacks.
+        corruptions: Names, as ``jpeg``; ``all`` for all that ship.
+        baseline: A model that errors on corrupted images are relative to.
+        split: Whose examples are taken.
+        limit: The first so many of them; None for all.
+        batch_size: Examples at a time; None for ``training.eval_batch_size``.
+        seed: Of all draws.
+        root: The folder of the runs' folders.
+        tracking: The store; None as for a run.
+        trust: Open also a model that runs code of whoever made it.
+        experiment: The file of the experiment that weights alone are of.
+        out: Folder for files; None for a new one below the run's.
+
+    Raises:
+        RunError: There is no such model.
+        ConfigError: An attack or a corruption doesn't take what it is given.
+        DataError: There are no such examples, or no images where corruptions are asked for.
+    """
+    from nnray.runners.robustness import Request, attack_model
+    from nnray.runners.robustness.plugins import attacks_of, corruptions_of
+    from nnray.runners.subject import open_subject
+
+    corruptions = _listed(corruptions)
+    methods = _listed(method) or (() if corruptions else ("pgd",))
+    common = {"norm": norm, "steps": steps, "restarts": restarts}
+    _require_use(methods, corruptions, baseline=baseline, only_attacks={**common, "epsilon": epsilon or None})
+    made = attacks_of(methods, common={key: value for key, value in common.items() if value is not None})
+    corrupted = corruptions_of(corruptions)
+    reference, tracking = _reference(model, tracking)
+    places: dict[str, Any] = {"root": Path(root), "tracking": tracking, "trust": trust}
+    subject = open_subject(reference, **places, experiment=None if experiment is None else Path(experiment))
+    request = Request(
+        attacks=made,
+        corruptions=corrupted,
+        epsilons=(epsilon,) if isinstance(epsilon, int | float) else tuple(epsilon),
+        part=split,
+        limit=limit,
+        batch_size=batch_size,
+        seed=seed,
+        baseline=None if baseline is None else open_subject(baseline, **places),
+    )
+    return attack_model(subject, request, root=Path(root), out=None if out is None else Path(out))
+
+
+def _require_use(
+    methods: Sequence[str],
+    corruptions: Sequence[str],
+    *,
+    baseline: str | None,
+    only_attacks: dict[str, Any],
+) -> None:
+    """Refuse what would change nothing."""
+    given = [key for key, value in only_attacks.items() if value is not None] if not methods else []
+    problems = [Problem(key, "is for attacks, and none is asked for: name one by method") for key in given]
+    if baseline is not None and not corruptions:
+        problems.append(Problem("baseline", "is for corruptions, and none is asked for: name them, or all"))
+    if problems:
+        raise ConfigError("attack", problems)
+
+
+def _listed(names: str | Sequence[str]) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _reference(model: str | Path | Result, tracking: str | None) -> tuple[str, str | None]:
+    if isinstance(model, str | Path):
+        return str(model), tracking
+    return model.model_uri or str(model.folder), tracking or model.tracking_uri
