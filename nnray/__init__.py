@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nnray.api import (
+        attack,
         compare,
         doctor,
         ensemble,
@@ -68,6 +69,7 @@ __all__ = [
     "SweepResult",
     "TrackingError",
     "UserCodeError",
+    "attack",
     "compare",
     "doctor",
     "ensemble",
@@ -89,6 +91,7 @@ __all__ = [
 
 _HOMES = {
     "nnray.api": (
+        "attack",
         "compare",
         "doctor",
         "ensemble",

@@ -41,6 +41,11 @@ CALLED_BY_OTHERS = {"sample_independent"}
 
 # What users build on: a change here is a change of the version.
 SIGNATURES = {
+    "attack": (
+        "(model, *, method=(), epsilon=(), norm=None, steps=None, restarts=None, corruptions=(), "
+        "baseline=None, split='test', limit=1000, batch_size=None, seed=0, root='runs', tracking=None, "
+        "trust=False, experiment=None, out=None)"
+    ),
     "compare": "(runs, *, metric='test_accuracy', target=None, root='runs', out='comparison')",
     "doctor": "(*, address=None, storage=None, tracking=None)",
     "ensemble": (

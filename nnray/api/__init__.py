@@ -16,6 +16,7 @@ from nnray.api.prediction import predict
 from nnray.api.privacy import privacy
 from nnray.api.reporting import report
 from nnray.api.reports import compare, report_partition
+from nnray.api.robustness import attack
 from nnray.api.serving import serve
 from nnray.api.store import sync, ui
 from nnray.api.training import federate, resume, sweep, train
@@ -23,6 +24,7 @@ from nnray.registry.listing import entries, kinds
 
 __all__ = [
     "Source",
+    "attack",
     "compare",
     "doctor",
     "ensemble",

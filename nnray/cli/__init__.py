@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from nnray import __version__
+from nnray.cli.attack import attack
 from nnray.cli.ensemble import ensemble
 from nnray.cli.evaluate import evaluate
 from nnray.cli.export import export
@@ -106,6 +107,7 @@ app.command()(privacy)
 app.command()(evaluate)
 app.command()(ensemble)
 app.command()(report)
+app.command()(attack)
 app.command()(predict)
 app.command()(serve)
 app.command()(export)
