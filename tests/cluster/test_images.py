@@ -110,7 +110,7 @@ def test_a_head_two_workers_and_mlflow_with_its_database() -> None:
 
 def test_only_this_machine_reaches_its_ports() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
-    assert len(ports) == 4
+    assert len(ports) == 5
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
 
 
