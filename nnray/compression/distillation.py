@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nnray.compression.compressor import Compressed, Compressor
 from nnray.fields import Fraction, Positive
 from nnray.tasks.task import Task
 from nnray.training.step import LossFn
@@ -34,6 +37,24 @@ def distillation(
         Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
     return distill_from(load_model(teacher), task, temperature=temperature, alpha=alpha)
+
+
+def distill(*, temperature: Positive = 4.0, alpha: Fraction = 0.9) -> Compressor:
+    """Learn from the model that all began with; the student is another network, or what it is by then.
+
+    Args:
+        temperature: As for loss ``distillation``.
+        alpha: Likewise.
+
+    Source:
+        Hinton, Vinyals and Dean 2015, section 2.
+    """
+    loss_of = partial(distill_from, temperature=temperature, alpha=alpha)
+
+    def compress(module: nn.Module, inputs: Tensor) -> Compressed:
+        return Compressed(copy.deepcopy(module), [], loss_of=loss_of)
+
+    return compress
 
 
 def distill_from(teacher: nn.Module, task: Task, *, temperature: float = 4.0, alpha: float = 0.9) -> LossFn:

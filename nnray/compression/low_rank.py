@@ -68,6 +68,6 @@ def _factors(layer: Weighty, rank: int) -> nn.Sequential:
     assert isinstance(first, Weighty) and isinstance(second, Weighty)
     first.weight.copy_((root[:, None] * right[:rank]).reshape(first.weight.shape))
     second.weight.copy_((left[:, :rank] * root).reshape(second.weight.shape))
-    if layer.bias is not None:
+    if layer.bias is not None and second.bias is not None:
         second.bias.copy_(layer.bias)
     return pair

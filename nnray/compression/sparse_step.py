@@ -17,7 +17,7 @@ class SparseStep:
     """A step, after which some weights are zero.
 
     Args:
-        inner: The step.
+        inner: The step, of one process.
         masks: Where weights may differ from zero, by parameter; as ``layers.zero_masks`` gives them.
     """
 
@@ -25,14 +25,11 @@ class SparseStep:
     masks: Mapping[str, Tensor]
 
     def __call__(
-        self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn, *, share: float = 1.0
+        self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn
     ) -> tuple[Tensor, Tensor]:
         """Take the step; then put the zeros back."""
-        extra = {} if state.ranks.size == 1 else {"share": share}
-        made = self.inner(state, inputs, targets, loss_fn, **extra)
-        models = [state.model] if state.average is None else [state.model, state.evaluated]
+        made = self.inner(state, inputs, targets, loss_fn)
         with torch.no_grad():
-            for model in models:
-                for name, mask in self.masks.items():
-                    model.get_parameter(name).mul_(mask)
+            for name, mask in self.masks.items():
+                state.model.get_parameter(name).mul_(mask)
         return made
