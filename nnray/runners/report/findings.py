@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from nnray.errors import NnrayError
 from nnray.runners.report.account import Account
-from nnray.runners.report.markup import Html, grid, join, notice, picture, table
+from nnray.runners.report.markup import Html, code, fold, grid, join, notice, picture, table
 from nnray.runners.report.page import Section
 
 TITLES: Mapping[str, str] = {
@@ -18,9 +18,12 @@ TITLES: Mapping[str, str] = {
     "ensemble": "Ensemble",
 }
 """Verbs whose findings are shown, in their order."""
+_TEXTS = ("mistakes.txt",)
+"""Tables of text that stand in a page."""
 _PICTURES = (".png", ".jpg", ".jpeg")
 _MOST, _MOST_BYTES = 12, 4 * 2**20
 """Pictures of a verb, and bytes of all of a page's."""
+_MOST_TEXT = 100_000
 
 
 def findings(account: Account) -> Iterator[Section]:
@@ -29,25 +32,37 @@ def findings(account: Account) -> Iterator[Section]:
     for verb, title in TITLES.items():
         values = {n.partition(".")[2]: v for n, v in account.found.items() if n.startswith(f"{verb}.")}
         paths = [path for path in account.files if path.startswith(f"{verb}/") and path.endswith(_PICTURES)]
-        if not values and not paths:
+        texts = [path for path in account.files if path.startswith(f"{verb}/") and path.endswith(_TEXTS)]
+        if not values and not paths and not texts:
             continue
         shown, left_out, room = _pictures(account, paths[:_MOST], room)
         rows = [[name, value] for name, value in values.items()]
         figures = table(["measured", "value"], rows, caption=f"nnray {verb}", sortable=True) if rows else ""
         missing = len(paths) - len(paths[:_MOST]) + left_out
         more = notice(f"{missing} more pictures are with the run in the tracking store.") if missing else ""
-        yield Section(title, join((grid(shown), more, figures)))
+        yield Section(title, join((grid(shown), *_folded(account, texts), more, figures)))
+
+
+def _folded(account: Account, paths: Sequence[str]) -> Iterator[Html]:
+    for path in paths:
+        if (data := _read(account, path)) is not None:
+            yield fold(PurePosixPath(path).stem, code(data[:_MOST_TEXT].decode("utf-8", "replace")))
+
+
+def _read(account: Account, path: str) -> bytes | None:
+    """A file; None where it can't be read any more."""
+    try:
+        return account.files[path]()
+    except (NnrayError, OSError):
+        return None
 
 
 def _pictures(account: Account, paths: Sequence[str], room: int) -> tuple[list[Html], int, int]:
     """The pictures that can be read and that there is room for; how many not; and the room left."""
     shown: list[Html] = []
     for path in paths:
-        try:
-            data = account.files[path]()
-        except (NnrayError, OSError):
-            continue
-        if len(data) <= room:
+        data = _read(account, path)
+        if data is not None and len(data) <= room:
             room -= len(data)
             name = PurePosixPath(path).stem.replace("_", " ")
             shown.append(picture(data, alt=name, caption=name))
