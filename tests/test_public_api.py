@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nnray.catalog import CATALOG
-from tests.conftest import ROOT
 
 import nnray
+from nnray.catalog import CATALOG
+from tests.conftest import ROOT
 
 CODE = sorted((ROOT / "nnray").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
