@@ -23,6 +23,7 @@ from nnray.runners.subject import Part, Subject
 from nnray.training.device import find_device
 
 _TABLES = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_EXPERIMENTS = (".yaml", ".yml")
 _LISTED = 20
 
 
@@ -130,17 +131,21 @@ def _listed(names: Sequence[str]) -> str:
 
 def _experiment(subject: Subject, path: Path, *, label: str | None) -> Experiment:
     """The model's experiment on other data."""
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in _EXPERIMENTS:
         data: dict[str, Any] = to_tree(load(path))["data"]
     else:
-        data = {**_data(subject, path, label=label), "validation": 0, "normalize": False}
+        data = {**_data(subject, path, label=label), "normalize": False}
     tree: dict[str, Any] = to_tree(subject.experiment)
     kept: dict[str, Any] = {key: tree[key] for key in ("name", "seed", "task", "model") if key in tree}
     training = {
         key: tree["training"][key] for key in ("device", "eval_batch_size") if key in tree["training"]
     }
     data |= {"limit": None, "augment": []}
-    return parse({**kept, "training": training, "data": data}, source=str(path))
+    experiment = parse({**kept, "training": training, "data": data}, source=str(path))
+    if path.suffix in _EXPERIMENTS:
+        return experiment
+    # Nothing is held back: all of a file is measured on. A whole experiment must have a share.
+    return experiment.model_copy(update={"data": experiment.data.model_copy(update={"validation": 0.0})})
 
 
 def _data(subject: Subject, path: Path, *, label: str | None) -> dict[str, Any]:

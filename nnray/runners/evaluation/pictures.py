@@ -151,8 +151,9 @@ def _reliability(upper: Axes, lower: Axes, found: Reliability, *, title: str) ->
         gap,
         width * 0.94,
         bottom=found.accuracy[there],
-        color=_GAP,
-        alpha=0.35,
+        facecolor="none",
+        edgecolor=_GAP,
+        hatch="////",
         label="gap to confidence",
     )
     upper.plot([0, 1], [0, 1], color=_DARK, lw=1, ls="--")
