@@ -33,7 +33,7 @@ caption { text-align: left; color: var(--soft); padding-bottom: .35rem; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { white-space: nowrap; }
-td { max-width: 32rem; overflow-wrap: anywhere; }
+td { max-width: 32rem; overflow-wrap: break-word; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer;
   text-decoration: underline dotted; }
