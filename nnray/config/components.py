@@ -85,6 +85,9 @@ class Kind:
     def _long_form(self, value: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
+        if type(value) is Component:  # of a field that may have keys of its own beside the plug-in's
+            given = {"name": value.name, **value.kwargs}
+            return {key: given[key] for key in given if key in value.model_fields_set}
         if isinstance(value, Mapping | Component):
             return value
         allowed = f"the name of {registry.a(self.kind)}, or {{name: ..., ...}}"

@@ -68,13 +68,14 @@ def test_every_default_is_written_in_the_order_of_a_file() -> None:
         "training",
         "tracking",
     ]
-    assert list(tree["model"]) == ["name", "hidden", "dropout", "norm"]
+    assert list(tree["model"]) == ["name", "hidden", "dropout", "norm", "init_from", "init_skip", "freeze"]
     assert tree["training"]["early_stopping"] is None
 
 
 def test_it_reads_well() -> None:
     text = dump(parse(FULL))
-    assert "optimizer: {name: adam, lr: 1.0e-5, weight_decay: 0.0, amsgrad: false}\n" in text
+    assert "loss: {name: plain}\n" in text
+    assert "optimizer:\n  name: adam\n  lr: 1.0e-5\n" in text
     assert "    optimizer.lr: {loguniform: [1.0e-5, 0.1]}\n" in text
     assert "    training.epochs: {int: [2, 10], step: 2}\n" in text
     assert "      when: {optimizer.name: sgd}\n" in text
