@@ -67,7 +67,8 @@ class GradCam:
             return next(reversed(shapes))
         found = [name for name in shapes if self.layer in (name, name.removeprefix("net."))]
         if not found:
-            message = f"no layer {self.layer!r} with height and width; {suggestion(self.layer, shapes)}"
+            known = [name.removeprefix("net.") for name in shapes]
+            message = f"no layer {self.layer!r} with height and width; {suggestion(self.layer, known)}"
             raise ConfigError("grad_cam", [Problem("layer", message)])
         return found[0]
 

@@ -139,9 +139,8 @@ class IntegratedGradients:
         """Integrate, with more points where the gradient jumps."""
         start = self.reference(inputs)
         gains = scores(model, inputs, targets=targets) - scores(model, start, targets=targets)
-        # Half of what is allowed, over the pieces that the way begins with: few of them are near it.
-        most = self.tolerance * gains.abs().clamp_min(LEAST_GAIN) / (2 * self.steps)
-        return Way(model, start, inputs, targets).integrate(steps=self.steps, most=most)
+        allowed = self.tolerance * gains.abs().clamp_min(LEAST_GAIN)
+        return Way(model, start, inputs, targets).integrate(steps=self.steps, allowed=allowed)
 
 
 def relative_errors(attributions: Tensor, gains: Tensor) -> Tensor:

@@ -1,0 +1,138 @@
+"""Explanations as pictures: maps over images, bars for features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nnray.runners.subject import Subject
+
+ACROSS, BARS = 3, 12
+"""Examples side by side; features with a bar."""
+FOR, AGAINST = "#b2182b", "#2166ac"
+_TITLE = 8
+_LONGEST = 24
+
+
+def draw(
+    path: Path,
+    subject: Subject,
+    *,
+    inputs: Tensor,
+    examples: Sequence[Mapping[str, Any]],
+    attributions: Tensor,
+    name: str,
+) -> None:
+    """Draw the explanations of one method.
+
+    Args:
+        path: Of the picture.
+        subject: The model.
+        inputs: That were explained.
+        examples: What is known of each.
+        attributions: Of the inputs' shape.
+        name: Of the method.
+    """
+    is_image = len(subject.info.input_shape) == 3
+    make = _images if is_image else _tables
+    figure = make(inputs, attributions, examples=examples, features=feature_names(subject))
+    figure.suptitle(f"{name.replace('_', ' ')} of {shorten(subject.experiment.name)}", fontsize=11)
+    figure.savefig(path, dpi=110)
+
+
+def feature_names(subject: Subject) -> list[str]:
+    """The names of a table's columns where the experiment has them, else numbers from 0."""
+    columns = subject.experiment.data.component.kwargs.get("columns")
+    count = subject.info.input_shape[0]
+    if isinstance(columns, list | tuple) and len(columns) == count:
+        return [shorten(str(column)) for column in columns]
+    return [f"feature {number}" for number in range(count)]
+
+
+def shorten(text: str) -> str:
+    """A text of people's that fits, taken as it is: a dollar doesn't begin a formula."""
+    short = text if len(text) <= _LONGEST else "…" + text[1 - _LONGEST :]
+    return short.replace("$", r"\$")
+
+
+def _images(
+    inputs: Tensor, attributions: Tensor, *, examples: Sequence[Mapping[str, Any]], features: Sequence[str]
+) -> Figure:
+    across, count = min(ACROSS, len(inputs)), len(inputs)
+    down = math.ceil(count / across)
+    figure = Figure(figsize=(0.4 + 3.6 * across, 0.5 + 2.3 * down), layout="constrained")
+    cells = figure.subplots(down, 2 * across, squeeze=False).reshape(-1, 2)
+    signed = bool((attributions < 0).any())
+    for row, (plain, over) in enumerate(cells):
+        plain.axis("off")
+        over.axis("off")
+        if row >= count:
+            continue
+        picture = _picture(inputs[row])
+        plain.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        plain.set_title(_who(examples[row]), fontsize=_TITLE)
+        _overlay(over, picture, attributions[row].sum(0).numpy(), signed=signed)
+        over.set_title(f"why {shorten(examples[row]['target'])}", fontsize=_TITLE)
+    legend = "red speaks for the class, blue against it" if signed else "the brighter, the more it matters"
+    figure.supxlabel(legend, fontsize=_TITLE)
+    return figure
+
+
+def _overlay(axes: Axes, picture: NDArray[Any], map_HW: NDArray[Any], *, signed: bool) -> None:
+    """The map in colour over a pale grey picture; the strongest hundredth has the full colour."""
+    grey = picture if picture.ndim == 2 else picture.mean(2)
+    most = float(np.quantile(np.abs(map_HW), 0.99)) or float(np.abs(map_HW).max()) or 1.0
+    axes.imshow(0.5 + 0.5 * grey if signed else 0.6 * grey, cmap="gray", vmin=0, vmax=1)
+    strength = np.clip(np.abs(map_HW) / most, 0, 1)
+    low, colors = (-most, "RdBu_r") if signed else (0.0, "inferno")
+    axes.imshow(map_HW, alpha=np.sqrt(strength) * 0.9, cmap=colors, vmin=low, vmax=most)
+
+
+def _picture(input_CHW: Tensor) -> NDArray[Any]:
+    """An image as matplotlib takes it: RGB, or grey where it has another number of channels."""
+    image = input_CHW.clamp(0, 1)
+    if len(image) == 3:
+        rgb: NDArray[Any] = image.permute(1, 2, 0).numpy()
+        return rgb
+    grey: NDArray[Any] = image.mean(0).numpy()
+    return grey
+
+
+def _tables(
+    inputs: Tensor, attributions: Tensor, *, examples: Sequence[Mapping[str, Any]], features: Sequence[str]
+) -> Figure:
+    across, count = min(ACROSS, len(inputs)), len(inputs)
+    down, bars = math.ceil(count / across), min(BARS, len(features))
+    figure = Figure(figsize=(4.2 * across, 0.6 + (0.9 + 0.22 * bars) * down), layout="constrained")
+    cells = list(figure.subplots(down, across, squeeze=False).flat)
+    for axes in cells[count:]:
+        axes.remove()
+    for row, axes in enumerate(cells[:count]):
+        values = attributions[row].numpy()
+        order = np.argsort(-np.abs(values), kind="stable")[:bars][::-1]
+        axes.barh(range(bars), values[order], color=[FOR if values[i] >= 0 else AGAINST for i in order])
+        axes.set_yticks(
+            range(bars), [f"{features[i]} = {float(inputs[row, i]):.3g}" for i in order], fontsize=7
+        )
+        axes.axvline(0, color="black", linewidth=0.6)
+        axes.tick_params(axis="x", labelsize=7)
+        axes.set_title(f"{_who(examples[row])}\nwhy {shorten(examples[row]['target'])}", fontsize=_TITLE)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _who(example: Mapping[str, Any]) -> str:
+    """Which example, what it is, and what the model takes it for."""
+    said = f"{shorten(example['predicted'])} {example['confidence']:.0%}"
+    right = example["label"]
+    if right is not None and right != example["predicted"]:
+        said += f", is {shorten(right)}"
+    return f"{shorten(example['name'])}: {said}"
