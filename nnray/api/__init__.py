@@ -11,6 +11,7 @@ from nnray.api.cluster import doctor, jobs, submit
 from nnray.api.ensemble import ensemble
 from nnray.api.evaluation import evaluate
 from nnray.api.experiments import Source, load, schema, search_modules
+from nnray.api.explanation import explain
 from nnray.api.exporting import export
 from nnray.api.prediction import predict
 from nnray.api.privacy import privacy
@@ -31,6 +32,7 @@ __all__ = [
     "entries",
     "evaluate",
     "federate",
+    "explain",
     "export",
     "jobs",
     "kinds",

@@ -19,6 +19,7 @@ from nnray import __version__
 from nnray.cli.attack import attack
 from nnray.cli.ensemble import ensemble
 from nnray.cli.evaluate import evaluate
+from nnray.cli.explain import explain
 from nnray.cli.export import export
 from nnray.cli.federated import compare, federate
 from nnray.cli.jobs import doctor, jobs, submit
@@ -207,6 +208,7 @@ def ui(
     api.ui(uri, host=host, port=port)
 
 
+app.command()(explain)
 app.command()(submit)
 app.command()(doctor)
 app.add_typer(jobs, name="jobs")
