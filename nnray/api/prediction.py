@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from nnray.errors import ConfigError, Problem
+from nnray.api.named import open_model
 
 if TYPE_CHECKING:
     from nnray.config import Experiment
@@ -45,47 +45,27 @@ def predict(
         batch_size: Inputs at a time.
         probabilities: Whether to give those of all classes.
         label: Column of tables to pass over; None: the one that the model's experiment names.
-        columns: Columns that are the model's inputs, in its order; none named: those that its experiment
-            names, else all but the label.
+        columns: Columns to take, in the model's order; none: as its experiment, else all but the label.
         resize: Whether to scale pictures of another size than the model takes.
         skip_unreadable: Whether to pass over what can't be read, rather than to fail.
         on_ray: Whether to use the Ray cluster at ``RAY_ADDRESS``, or all cores of this machine.
-        root: The folder of the runs' folders.
-        tracking: The store; None as for a run.
-        trust: Open also a model that runs code of whoever made it.
-        experiment: The file of the experiment that weights alone are of.
+        root: The folder of the runs' folders; this and the rest as for ``evaluate``.
+        tracking: The store.
+        trust: Open also a model that runs code.
+        experiment: File of the experiment that weights alone are of.
 
     Raises:
         RunError: There is no such model.
-        DataError: Inputs can't be read, all of them named; nothing is written.
+        DataError: Inputs can't be read; nothing is written.
         ConfigError: An argument is out of its range.
     """
     from nnray.data.inputs import read_inputs
     from nnray.runners import prediction
-    from nnray.runners.subject import open_subject
 
-    if batch_size < 1:
-        raise ConfigError(
-            "predict", [Problem("batch_size", f"must be an integer above 0 (got {batch_size})")]
-        )
-    reference, tracking = _reference(model, tracking)
-    subject = open_subject(
-        reference,
-        root=Path(root),
-        tracking=tracking,
-        trust=trust,
-        experiment=None if experiment is None else Path(experiment),
-    )
-    known_label, known_columns, image = _told(subject.experiment)
-    found = read_inputs(
-        [inputs] if isinstance(inputs, str | Path) else inputs,
-        subject.info,
-        label=label or known_label,
-        columns=columns or known_columns,
-        image=None if columns else image,
-        resize=resize,
-        skip_unreadable=skip_unreadable,
-    )
+    subject = open_model(model, root=root, tracking=tracking, trust=trust, experiment=experiment)
+    named = [inputs] if isinstance(inputs, str | Path) else inputs
+    told = _columns(subject.experiment, label, columns=columns)
+    found = read_inputs(named, subject.info, resize=resize, skip_unreadable=skip_unreadable, **told)
     return prediction.predict(
         subject,
         found,
@@ -97,15 +77,13 @@ def predict(
     )
 
 
-def _reference(model: str | Path | Result, tracking: str | None) -> tuple[str, str | None]:
-    if isinstance(model, str | Path):
-        return str(model), tracking
-    return model.model_uri or str(model.folder), tracking or model.tracking_uri
-
-
-def _told(experiment: Experiment) -> tuple[str | None, Sequence[str], str | None]:
-    """What the experiment says of a table's columns: label, inputs, pictures."""
-    if experiment.data.name not in _TABLES:
-        return None, (), None
-    keys = experiment.data.component.kwargs
-    return keys["label"], keys.get("columns") or (), keys.get("image")
+def _columns(experiment: Experiment, label: str | None, *, columns: Sequence[str]) -> dict[str, Any]:
+    """Label, inputs and pictures of tables: as asked for, else as the experiment has them."""
+    known: Mapping[str, Any] = {}
+    if experiment.data.name in _TABLES:
+        known = experiment.data.component.kwargs
+    return {
+        "label": label or known.get("label"),
+        "columns": columns or known.get("columns") or (),
+        "image": None if columns else known.get("image"),
+    }

@@ -13,49 +13,56 @@ import typer
 
 from nnray.cli.options import ExperimentFile, Json, Model, Quiet, Root, Tracking, Trust, print_result, running
 
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="INPUT",
+        help="Pictures, .csv, .parquet and .npz files (array x), and folders of them.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="A .csv, .json or .parquet file; by default CSV on stdout.", show_default=False
+    ),
+]
+FileFormat = Annotated[
+    Literal["csv", "json", "parquet"] | None,
+    typer.Option("--format", help="Where the file's name doesn't say.", show_default=False),
+]
+Probabilities = Annotated[bool, typer.Option("--probabilities", help="Give those of all classes.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Inputs at a time.")]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN", help="Column to pass over; by default the experiment's.", show_default=False
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="Columns to take, in the model's order.", show_default=False),
+]
+Resize = Annotated[bool, typer.Option("--resize", help="Scale pictures to the model's size.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Pass over what can't be read.")]
+OnRay = Annotated[
+    bool, typer.Option("--ray", help="Use the cluster at RAY_ADDRESS, or all cores of this machine.")
+]
+
 
 def predict(
     model: Model,
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="INPUT",
-            help="Pictures, .csv, .parquet and .npz files (array x), and folders of them.",
-            show_default=False,
-        ),
-    ],
+    inputs: Inputs,
     *,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="A .csv, .json or .parquet file; by default CSV on stdout.", show_default=False
-        ),
-    ] = None,
-    file_format: Annotated[
-        Literal["csv", "json", "parquet"] | None,
-        typer.Option("--format", help="Where the file's name doesn't say.", show_default=False),
-    ] = None,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Give those of all classes.")
-    ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Inputs at a time.")] = 256,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN", help="Column to pass over; by default the experiment's.", show_default=False
-        ),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="Columns to take, in the model's order.", show_default=False),
-    ] = None,
-    resize: Annotated[bool, typer.Option("--resize", help="Scale pictures to the model's size.")] = False,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Pass over what can't be read.")
-    ] = False,
-    ray: Annotated[
-        bool, typer.Option("--ray", help="Use the cluster at RAY_ADDRESS, or all cores of this machine.")
-    ] = False,
+    out: Out = None,
+    file_format: FileFormat = None,
+    probabilities: Probabilities = False,
+    batch_size: BatchSize = 256,
+    label: Label = None,
+    columns: Columns = None,
+    resize: Resize = False,
+    skip_unreadable: Skip = False,
+    ray: OnRay = False,
     root: Root = Path("runs"),
     tracking: Tracking = None,
     trust: Trust = False,

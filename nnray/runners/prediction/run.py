@@ -78,6 +78,8 @@ def predict(
         ConfigError: Answers can't be written so.
     """
     started = time.monotonic()
+    if batch_size < 1:
+        raise _wrong("batch_size", f"must be an integer above 0 (got {batch_size})")
     found = format_of(out, file_format)
     if isinstance(out, Path):
         _require_apart(out, inputs)
@@ -146,9 +148,12 @@ def _require_apart(out: Path, inputs: Inputs) -> None:
     place = out.absolute().resolve()
     for path in inputs.paths:
         if place.is_relative_to(Path(path).resolve()):
-            problem = (
-                f"is {str(out)!r}, which is in {path}, where inputs are read: name a place outside of it"
+            raise _wrong(
+                "out", f"is {str(out)!r}, and inputs are read from {path}: name a place outside of it"
             )
-            raise ConfigError("predict", [Problem("out", problem)])
     if place.is_dir():
-        raise ConfigError("predict", [Problem("out", f"is a folder, {out}; name a file in it")])
+        raise _wrong("out", f"is a folder, {out}; name a file in it")
+
+
+def _wrong(path: str, message: str) -> ConfigError:
+    return ConfigError("predict", [Problem(path, message)])

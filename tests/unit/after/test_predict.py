@@ -84,6 +84,11 @@ def test_numbers_are_the_same_whatever_the_batch(subject: Subject, pictures: Pat
         )
 
 
+def test_a_batch_has_an_input(subject: Subject, pictures: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size: must be an integer above 0 \(got 0\)"):
+        asked(subject, pictures, batch_size=0)
+
+
 def test_counts_and_origin_are_told(subject: Subject, pictures: Path, conv: Trained) -> None:
     found = asked(subject, pictures)
     assert found.rows == sum(found.by_class.values()) == 60
@@ -137,7 +142,7 @@ def test_a_model_that_gives_no_numbers_is_named(subject: Subject, pictures: Path
 
 @pytest.mark.parametrize("name", ["pictures/out.csv", "pictures"])
 def test_answers_do_not_go_where_inputs_are(subject: Subject, pictures: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="where inputs are read"):
+    with pytest.raises(ConfigError, match="inputs are read from"):
         asked(subject, pictures, out=pictures.parent / name, file_format="csv")
     (pictures.parent / "there").mkdir()
     with pytest.raises(ConfigError, match="is a folder"):
