@@ -52,9 +52,6 @@ SIGNATURES = {
         "(models, *, combine='mean', top=None, test=True, register=None, alias='candidate', root='runs', "
         "tracking=None, trust=False)"
     ),
-    "explain": "(model, method='integrated_gradients', *, inputs=(), split='test', index=(), wrong=None, "
-    "target=None, resize=False, check=True, seed=0, out=None, root='runs', tracking=None, trust=False, "
-    "experiment=None)",
     "export": (
         "(model, *, to, opset=None, out=None, root='runs', tracking=None, trust=False, experiment=None)"
     ),
