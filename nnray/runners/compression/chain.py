@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nnray.assembly.described import about
+from nnray.compression.cost import size_of
 from nnray.errors import ConfigError, Problem, RunError
 from nnray.runners.compression.measuring import row, tested, timed, validated
 from nnray.runners.compression.methods import STRENGTHS, Method, searched
@@ -128,7 +129,8 @@ class _Chain:
         return at(find_strength(lambda share: self._meets(at(share), target), target))
 
     def _meets(self, methods: Sequence[Method], target: Target) -> bool:
-        last = self.passed(methods)[-1]
+        trains = target.what == "accuracy"
+        last = (self if trains else _Chain(self.stages.untrained(), self.first)).passed(methods)[-1]
         before, after = (self._judged(stage, target) for stage in (self.first, last))
         self.stages.found.note(f"{last.name}: {target.what} {after:.6g}, was {before:.6g}")
         return target.is_met(before, after)
@@ -140,7 +142,7 @@ class _Chain:
         if target.what == "accuracy":
             metrics = validated(stage.module, stage.experiment, splits=self.stages.splits)
             return metrics["val_accuracy"]
-        return float(row(stage, splits=self.stages.splits, example=self.example)[RATIOS[target.what]])
+        return float(getattr(size_of(stage.module, self.example), RATIOS[target.what]))
 
     def rows(self, passed: Sequence[Stage]) -> list[dict[str, Any]]:
         """What was measured; the test split and the latency of the first and the last alone."""

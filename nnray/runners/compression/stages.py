@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,10 @@ class Stages:
     student: Sequence[str]
     found: Findings
 
+    def untrained(self) -> Stages:
+        """The same without any training, where only shapes matter."""
+        return replace(self, epochs=0)
+
     def after(self, stage: Stage, method: Method) -> Stage:
         """Apply a method to a network."""
         made: Compressed = build("compressor", method)(stage.module, self.inputs)
@@ -91,14 +95,15 @@ class Stages:
         assert made.loss_of is not None
         experiment = student_experiment(stage.experiment, self.student)
         tuning = Tuning(
-            epochs=self.epochs or experiment.training.epochs,
+            epochs=experiment.training.epochs if self.epochs is None else self.epochs,
             lr=self.lr,
             loss_of=partial(made.loss_of, self.teacher),
             from_start=True,
         )
         module = build_model(experiment, self.splits.info)
-        module = tune(module, experiment, splits=self.splits, tuning=tuning)
-        return Stage(written(method), module, experiment, [])
+        if tuning.epochs:
+            module = tune(module, experiment, splits=self.splits, tuning=tuning)
+        return Stage(written(method), module.eval(), experiment, [])
 
 
 def written(method: Method) -> str:
