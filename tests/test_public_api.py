@@ -48,9 +48,17 @@ SIGNATURES = {
     ),
     "compare": "(runs, *, metric='test_accuracy', target=None, root='runs', out='comparison')",
     "doctor": "(*, address=None, storage=None, tracking=None)",
+    "compress": (
+        "(model, methods, *, epochs=None, lr=None, student=(), target=None, register=None, root='runs', "
+        "tracking=None, trust=False, experiment=None, out=None)"
+    ),
     "ensemble": (
         "(models, *, combine='mean', top=None, test=True, register=None, alias='candidate', root='runs', "
         "tracking=None, trust=False)"
+    ),
+    "evaluate": (
+        "(model, *, data=None, split=None, label=None, temperature=False, threshold_by=None, bootstrap=1000, "
+        "wrong=25, out=None, root='runs', tracking=None, trust=False, experiment=None)"
     ),
     "export": (
         "(model, *, to, opset=None, out=None, root='runs', tracking=None, trust=False, experiment=None)"

@@ -17,6 +17,7 @@ from typer.exceptions import Exit, TyperException
 
 from nnray import __version__
 from nnray.cli.attack import attack
+from nnray.cli.compress import compress
 from nnray.cli.ensemble import ensemble
 from nnray.cli.evaluate import evaluate
 from nnray.cli.explain import explain
@@ -110,6 +111,7 @@ app.command()(ensemble)
 app.command()(report)
 app.command()(attack)
 app.command()(predict)
+app.command()(compress)
 app.command()(serve)
 app.command()(export)
 
