@@ -8,6 +8,7 @@ nnray.train(best)
 from __future__ import annotations
 
 from nnray.api.cluster import doctor, jobs, submit
+from nnray.api.compression import compress
 from nnray.api.ensemble import ensemble
 from nnray.api.evaluation import evaluate
 from nnray.api.experiments import Source, load, schema, search_modules
@@ -27,6 +28,7 @@ __all__ = [
     "Source",
     "attack",
     "compare",
+    "compress",
     "doctor",
     "ensemble",
     "entries",
