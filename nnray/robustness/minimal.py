@@ -4,8 +4,9 @@ At each step the network is taken for linear, and the input moves just over the 
 class and another one.
 
 Source: Moosavi-Dezfooli et al. 2016; in linf, the dual norm measures distances (their section 3.3, p = inf).
-Departures: the move of each step is cut off at the box, as nothing beyond it is an image; and what is found
-is brought back along the line to the input, by bisection, as a curved border often lies nearer.
+Departures: the move of each step is cut off at the box, as nothing beyond it is an image, and values at its
+edge that would leave it are no part of the next step; what is found is brought back along the line to the
+input, by bisection, as a curved border often lies nearer.
 """
 
 from __future__ import annotations
@@ -69,6 +70,15 @@ def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     return outputs
 
 
+def _free(gradient: Tensor, inputs: Tensor, space: Space) -> Tensor:
+    """The gradient of the values that can follow it: the others would eat up part of every step."""
+    if space.box is None:
+        return gradient
+    low, high = space.box
+    held = ((inputs <= low) & (gradient < 0)) | ((inputs >= high) & (gradient > 0))
+    return gradient.masked_fill(held, 0.0)
+
+
 def _brought_back(
     model: nn.Module, inputs: Tensor, targets: Tensor, delta: Tensor, *, space: Space
 ) -> Tensor:
@@ -97,7 +107,7 @@ def _over_the_border(
         outputs = model(Space(space.scale).moved(inputs, delta))
         gaps_BM = outputs.gather(1, others_BM) - outputs.gather(1, targets[:, None])
         gradients = [torch.autograd.grad(gap.sum(), delta, retain_graph=True)[0] for gap in gaps_BM.unbind(1)]
-    w_BMD = torch.stack([gradient.flatten(1) for gradient in gradients], dim=1)
+    w_BMD = torch.stack([_free(gradient, inputs, space).flatten(1) for gradient in gradients], dim=1)
     dual_BM = w_BMD.abs().sum(2) if norm == "linf" else torch.linalg.vector_norm(w_BMD, dim=2)
     gaps_BM = gaps_BM.detach().abs() + _LEAST
     distance_BM = torch.where(dual_BM > 0, gaps_BM / dual_BM.clamp_min(_LEAST), torch.inf)

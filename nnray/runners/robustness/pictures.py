@@ -16,6 +16,7 @@ from nnray.robustness.space import NORMS
 
 _DPI = 120
 _TOP = 5
+_STYLES = ("-", "--", ":", "-.")  # attacks that break the same leave curves that lie on each other
 _NAMES = {"linf": "largest move of any value", "l2": "Euclidean length of the move"}
 
 
@@ -30,9 +31,9 @@ def curve_picture(found: Mapping[str, Robustness], path: Path, *, units: str) ->
     norms = [norm for norm in NORMS if any(one.norm == norm for one in found.values())]
     figure = Figure(figsize=(5.2 * len(norms), 4), layout="constrained")
     for axes, norm in zip(np.atleast_1d(figure.subplots(1, len(norms))), norms, strict=True):
-        for label, one in found.items():
-            if one.norm == norm:
-                _curve(axes, one, label)
+        shown = {label: one for label, one in found.items() if one.norm == norm}
+        for place, (label, one) in enumerate(shown.items()):
+            _curve(axes, one, label, style=_STYLES[place % len(_STYLES)])
         axes.set(ylim=(-0.02, 1.02), ylabel="accuracy", xlabel=f"epsilon: {_NAMES[norm]}\n({units})")
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
@@ -106,9 +107,10 @@ def examples_table(found: Robustness, *, classes: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _curve(axes: Axes, one: Robustness, label: str) -> None:
+def _curve(axes: Axes, one: Robustness, label: str, *, style: str) -> None:
     low, high = zip(*one.intervals, strict=True)
-    (line,) = axes.plot(one.epsilons, one.accuracies, marker="o", ms=4, label=f"{label} (95 % interval)")
+    label = f"{label} (95 % interval)"
+    (line,) = axes.plot(one.epsilons, one.accuracies, style, marker="o", ms=4, label=label)
     axes.fill_between(one.epsilons, low, high, color=line.get_color(), alpha=0.15, lw=0)
 
 

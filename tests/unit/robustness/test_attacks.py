@@ -133,6 +133,18 @@ def test_a_climb_stays_in_the_ball_and_shows_each_place() -> None:
     assert max(float(norms(x - batch.inputs, "linf").max()) for x, _ in seen) <= 0.05 + 1e-6
 
 
+@every_norm
+def test_deepfool_finds_all_images_though_the_box_is_in_its_way(norm: Norm) -> None:
+    batch = images(100)
+    moved = deepfool(norm=norm)(
+        of_images(), batch.inputs, batch.targets, epsilon=torch.inf, space=IMAGES, rng=rng()
+    )
+    assert is_wrong(of_images()(moved), batch.targets).sum() >= 98
+    # It knows no bound, and yet its moves are about the size that an attack within one needs.
+    middle = float(exact_norms(batch.inputs, moved, norm=norm, space=IMAGES).median())
+    assert 0.3 < broken(pgd(norm=norm), 1.2 * middle) / 128 < 0.9
+
+
 def test_outputs_that_are_nan_are_wrong() -> None:
     nan = torch.nan
     outputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [nan, 0.0], [0.0, nan], [nan, nan]])
