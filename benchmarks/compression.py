@@ -32,11 +32,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=8, help="Of the network and of each student.")
     parser.add_argument("--tuning", type=int, default=2, help="Epochs after pruning.")
+    parser.add_argument("--limit", type=int, help="Training examples; by default all.")
     given = parser.parse_args()
     print(versions("torch"))
     given.dir.mkdir(parents=True, exist_ok=True)
     places = [f"tracking.uri=sqlite:///{given.dir.absolute()}/mlflow.db", f"tracking.dir={given.dir}/runs"]
     common = [*places, f"training.epochs={given.epochs}"]
+    common += [f"data.limit={given.limit}"] if given.limit else []
     teacher = nnray.train(JOB, common, once="teacher", quiet=True)
     show("teacher", dict(teacher.metrics))
     for name, options in CHAINS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,12 @@ from torch import nn
 import nnray
 from nnray.compression.int8_layers import Int8Layer
 from nnray.compression.layers import weighty_layers
+from nnray.config import override
 from nnray.errors import ConfigError, IncompatibleModel, RunError
+from nnray.runners import compression
 from nnray.runners.compression import Compression
+from nnray.runners.compression.chain import Plan
+from nnray.runners.compression.methods import read_methods
 from nnray.runners.subject import Subject, open_subject
 from tests.unit.after.conftest import Trained
 
@@ -115,3 +120,30 @@ def test_a_network_without_channels_to_lose_is_refused(trained: Trained) -> None
 def test_values_out_of_range_are_refused(trained: Trained, values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         compress(trained, "int8", **values)
+
+
+PRIVATE = "privacy={unit: example, noise_multiplier: 1.0, delta: 1.0e-5}"
+
+
+@pytest.mark.parametrize(
+    ("methods", "epochs"),
+    [(["channels"], None), (["int8:activations=static"], None), (["distill"], 1), (["magnitude"], 1)],
+)
+def test_examples_that_a_guarantee_protects_are_not_looked_at_again(
+    trained: Trained, methods: list[str], epochs: int | None
+) -> None:
+    subject = replace(open_as(trained), experiment=override(open_as(trained).experiment, [PRIVATE]))
+    plan = Plan(methods=read_methods(methods), epochs=epochs)
+    with pytest.raises(ConfigError, match="outside the model's guarantee"):
+        compression.compress(subject, plan, root=trained.root)
+
+
+def test_an_ensemble_is_not_compressed_but_teaches(trained: Trained) -> None:
+    subject = open_as(trained)
+    subject = replace(subject, about={"version": 1, "members": [subject.about], "combine": {"by": "mean"}})
+    with pytest.raises(RunError, match="is an ensemble: compress its members"):
+        compression.compress(subject, Plan(methods=read_methods(["int8"])), root=trained.root)
+
+
+def open_as(run: Trained) -> Subject:
+    return open_subject(run.result.model_uri, tracking=run.tracking)
