@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nnray.api.cluster import doctor, jobs, submit
 from nnray.api.compression import compress
-from nnray.api.ensemble import ensemble
+from nnray.api.ensembles import ensemble
 from nnray.api.evaluation import evaluate
 from nnray.api.experiments import Source, load, schema, search_modules
 from nnray.api.explanation import explain
@@ -33,9 +33,9 @@ __all__ = [
     "ensemble",
     "entries",
     "evaluate",
-    "federate",
     "explain",
     "export",
+    "federate",
     "jobs",
     "kinds",
     "load",
