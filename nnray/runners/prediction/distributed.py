@@ -24,16 +24,12 @@ from nnray.data.inputs import Inputs, Tally
 from nnray.errors import ClusterError, NnrayError
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.prediction.answers import Answers
+from nnray.runners.prediction.table import CONVERTED
 from nnray.runners.subject import Subject
 
 if TYPE_CHECKING:
     from ray.data import DataContext, Dataset
 
-SCHEMA = pa.schema(
-    [("name", pa.string()), ("problem", pa.string()), ("probabilities", pa.list_(pa.float64()))]
-)
-"""A row for each input; one with a problem instead for what can't be read; and those of colours changed."""
-CONVERTED = "converted"
 _AHEAD_BYTES = 64 << 20
 
 

@@ -16,7 +16,7 @@ from nnray.assembly.rebuilt import module_of
 from nnray.data.input_files import read_piece
 from nnray.data.input_pieces import Piece, Portion, Reading, Unreadable, nothing
 from nnray.runners.prediction.answers import classify
-from nnray.runners.prediction.distributed import CONVERTED, SCHEMA
+from nnray.runners.prediction.table import CONVERTED, SCHEMA
 
 
 class PieceClassifier:
