@@ -159,12 +159,12 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "distill": "nnray.compression.distillation:distill",
     },
     "explainer": {
-        "saliency": "nnray.explain.gradients:saliency",
-        "integrated_gradients": "nnray.explain.gradients:integrated_gradients",
-        "smoothgrad": "nnray.explain.gradients:smoothgrad",
-        "grad_cam": "nnray.explain.grad_cam:grad_cam",
-        "occlusion": "nnray.explain.occlusion:occlusion",
-        "shap": "nnray.explain.shap:shap",
+        "saliency": "nnray.explainers.gradients:saliency",
+        "integrated_gradients": "nnray.explainers.gradients:integrated_gradients",
+        "smoothgrad": "nnray.explainers.gradients:smoothgrad",
+        "grad_cam": "nnray.explainers.grad_cam:grad_cam",
+        "occlusion": "nnray.explainers.occlusion:occlusion",
+        "shap": "nnray.explainers.shap:shap",
     },
     "attack": {
         "fgsm": "nnray.robustness.gradient:fgsm",

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 ZERO = frozenset({"clock", "errors", "seeding", "metrics", "durable", "fields"})
 DOMAIN = frozenset({"data", "models", "tasks", "training", "evaluation", "federated", "privacy"}) | {
     "compression",
-    "explain",
+    "explainers",
     "robustness",
 }
 
@@ -35,7 +35,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "federated": ZERO | {"data", "tasks", "training", "evaluation"},
     "privacy": ZERO | {"data", "tasks", "training", "evaluation", "federated"},
     "compression": ZERO | {"data", "tasks", "training", "evaluation"},
-    "explain": ZERO | {"data"},
+    "explainers": ZERO | {"data"},
     "robustness": ZERO | {"data", "tasks", "training", "evaluation"},
     "testing": ZERO | {"federated"},  # conformance suites that a user's own plug-in can run
     "assembly": ZERO | DOMAIN | {"catalog", "registry", "config"},
@@ -238,6 +238,9 @@ HEAVY = {
     "scipy",
     "pandas",
     "matplotlib",
+    "torchmetrics",
+    "uvicorn",
+    "onnx",
     "plotly",
 }
 

@@ -60,6 +60,10 @@ SIGNATURES = {
         "(model, *, data=None, split=None, label=None, temperature=False, threshold_by=None, bootstrap=1000, "
         "wrong=25, out=None, root='runs', tracking=None, trust=False, experiment=None)"
     ),
+    "explain": (
+        "(model, method='integrated_gradients', *, inputs=(), split='test', index=(), wrong=None, target=None, "
+        "resize=False, check=True, seed=0, out=None, root='runs', tracking=None, trust=False, experiment=None)"
+    ),
     "export": (
         "(model, *, to, opset=None, out=None, root='runs', tracking=None, trust=False, experiment=None)"
     ),

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from nnray.catalog import CATALOG
 from nnray.data.splits import DataInfo
-from nnray.explain.explainer import Complete, Explainer
-from nnray.explain.sanity import cascade, completeness_errors
+from nnray.explainers.explainer import Complete, Explainer
+from nnray.explainers.sanity import cascade, completeness_errors
 from nnray.models.cnn import simple_cnn
 from nnray.models.mlp import mlp
 from nnray.models.preprocess import preprocess
@@ -99,8 +99,8 @@ def test_blocks_bound_memory_and_change_nothing(
     whole = explainer(model, inputs, targets)
     seen: list[int] = []
     hook = model.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
-    monkeypatch.setattr("nnray.explain.explainer.ROWS", 3)
-    monkeypatch.setattr("nnray.explain.shap.ROWS", 3)
+    monkeypatch.setattr("nnray.explainers.explainer.ROWS", 3)
+    monkeypatch.setattr("nnray.explainers.shap.ROWS", 3)
     torch.testing.assert_close(explainer(model, inputs, targets), whole, rtol=1e-3, atol=1e-5)
     hook.remove()
     assert max(seen) <= 3

@@ -8,7 +8,7 @@ from typing import Any
 from nnray.config.overrides import read_overrides
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, Problem
-from nnray.explain.explainer import Explainer
+from nnray.explainers.explainer import Explainer
 from nnray.registry import build, problems
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from nnray.errors import ConfigError, DataError, Problem, suggestion
-from nnray.explain.explainer import Explainer
-from nnray.explain.grad_cam import GradCam
-from nnray.explain.sanity import cascade, completeness_errors
+from nnray.explainers.explainer import Explainer
+from nnray.explainers.grad_cam import GradCam
+from nnray.explainers.sanity import cascade, completeness_errors
 from nnray.runners.explanation.chosen import Chosen, filled
 from nnray.runners.explanation.methods import make
 from nnray.runners.findings import Findings, findings

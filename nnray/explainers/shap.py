@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, Problem
-from nnray.explain.explainer import ROWS, Baseline, BaselineName, baseline_of, scores
+from nnray.explainers.explainer import ROWS, Baseline, BaselineName, baseline_of, scores
 from nnray.fields import PositiveInt
 from nnray.seeding import torch_rng
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, IncompatibleModel
-from nnray.explain.explainer import Explainer, baseline_of
-from nnray.explain.grad_cam import GradCam, grad_cam, spatial_layers
-from nnray.explain.gradients import integrated_gradients, saliency
-from nnray.explain.occlusion import occlusion
-from nnray.explain.sanity import rank_correlations, redraw
-from nnray.explain.shap import players_of, shap
+from nnray.explainers.explainer import Explainer, baseline_of
+from nnray.explainers.grad_cam import GradCam, grad_cam, spatial_layers
+from nnray.explainers.gradients import integrated_gradients, saliency
+from nnray.explainers.occlusion import occlusion
+from nnray.explainers.sanity import rank_correlations, redraw
+from nnray.explainers.shap import players_of, shap
 from nnray.models.cnn import cnn
 from nnray.models.mlp import mlp
 from nnray.models.preprocess import preprocess

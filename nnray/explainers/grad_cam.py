@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, IncompatibleModel, Problem, suggestion
-from nnray.explain.explainer import blocks_of
+from nnray.explainers.explainer import blocks_of
 
 _IDLE = (nn.Dropout, nn.Dropout2d, nn.Identity)
 """Layers that change nothing in evaluation: the one before them gives its name."""

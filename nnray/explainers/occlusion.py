@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, Problem
-from nnray.explain.explainer import Baseline, BaselineName, baseline_of, scores
+from nnray.explainers.explainer import Baseline, BaselineName, baseline_of, scores
 from nnray.fields import PositiveInt
 
 PARTS = 8

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nnray.explain.explainer import Complete, Explainer, scores
-from nnray.explain.gradients import relative_errors
+from nnray.explainers.explainer import Complete, Explainer, scores
+from nnray.explainers.gradients import relative_errors
 from nnray.seeding import torch_rng
 
 STAGES = 4

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nnray.explain import explainer
-from nnray.explain.explainer import gradients, scores
+from nnray.explainers import explainer
+from nnray.explainers.explainer import gradients, scores
 
 HALVINGS = 7
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nnray.data.splits import DataInfo
-from nnray.explain.explainer import Baseline, BaselineName, baseline_of, gradients, scores
-from nnray.explain.path import Way
+from nnray.explainers.explainer import Baseline, BaselineName, baseline_of, gradients, scores
+from nnray.explainers.path import Way
 from nnray.fields import NonNegative, Positive, PositiveInt
 from nnray.seeding import torch_rng
 
