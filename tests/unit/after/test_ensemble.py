@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import nnray
@@ -25,7 +26,7 @@ from nnray.runners.ensemble.combining import vote
 from nnray.runners.ensemble.kitchen import Kitchen
 from nnray.runners.ensemble.members import Data, Member, eligible, find_members, require_same_task
 from nnray.runners.ensemble.unseen import leaks
-from nnray.runners.subject import Subject, open_subject
+from nnray.runners.subject import Part, Subject, open_subject
 from nnray.training.weights import weights_sha256
 from tests.unit.after.conftest import Trained, train_in
 from tests.unit.after.swept import Swept, sweep_in
@@ -62,11 +63,11 @@ def opened(outcome: EnsembleOutcome, root: Path) -> Subject:
     return open_subject(outcome.model_uri, root=root, tracking=outcome.tracking_uri)
 
 
-def answers(module: nn.Module, subject: Subject) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and labels of the test split."""
+def answers(module: nn.Module, subject: Subject, part: Part = "test") -> tuple[Tensor, Tensor]:
+    """Log-probabilities and labels of a split."""
     with torch.inference_mode():
         pairs = [
-            (module(inputs).log_softmax(1), targets) for inputs, targets in subject.batches("test").epoch(0)
+            (module(inputs).log_softmax(1), targets) for inputs, targets in subject.batches(part).epoch(0)
         ]
     return torch.cat([outputs for outputs, _ in pairs]), torch.cat([targets for _, targets in pairs])
 
@@ -140,6 +141,22 @@ def test_a_soup_has_the_mean_of_its_members_weights(swept: Swept) -> None:
     for name, value in opened(outcome, swept.root).module.state_dict().items():
         expected = torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)
         torch.testing.assert_close(value, expected)
+
+
+def test_a_soup_gathers_what_batch_norm_remembers_anew(tmp_path: Path) -> None:
+    trials = [{"model.norm": "batch", "optimizer.lr": lr} for lr in (1e-3, 1e-2)]
+    two = sweep_in(tmp_path, trials, name="two")
+    outcome = nnray.ensemble(two.run.name, combine="uniform_soup", root=two.root)
+    subject = opened(outcome, two.root)
+    (norm,) = (part for part in subject.module.modules() if isinstance(part, nn.BatchNorm1d))
+    seen: list[Tensor] = []
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    answers(subject.module, subject, part="train")
+    assert norm.running_mean is not None
+    torch.testing.assert_close(norm.running_mean, torch.cat(seen).mean(0), atol=0.02, rtol=0.02)
+    averaged = [two.run.path / "trials" / f"{number:04d}" / "model.safetensors" for number in (0, 1)]
+    means = [load_file(path)["net.norm1.running_mean"] for path in averaged]
+    assert not torch.allclose(norm.running_mean, torch.stack(means).mean(0), atol=0.02)
 
 
 def test_a_greedy_soup_is_no_worse_than_its_best_member_where_it_was_chosen(swept: Swept) -> None:
