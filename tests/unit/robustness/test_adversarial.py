@@ -174,3 +174,33 @@ def test_what_is_trained_against_attacks_withstands_them(name: str) -> None:
             loss_fn(net, batch.inputs, batch.targets)[1].backward()
             optimizer.step()
     assert accuracy(net, 0.15) > accuracy(of_images(), 0.15) + 0.25
+
+
+@every_loss
+def test_training_that_is_interrupted_comes_to_the_same_weights(name: str) -> None:
+    from nnray.assembly import Assembly, assemble
+    from nnray.config import parse
+    from nnray.training.loop import fit
+
+    def assembled() -> Assembly:
+        return assemble(
+            parse(
+                {
+                    "name": "hard",
+                    "data": {"name": "digits", "limit": 300},
+                    "model": {"name": "simple_cnn", "dropout": 0.2, "norm": "batch"},
+                    "loss": {"name": name, "epsilon": 0.1, "steps": 2, "mode": "train"},
+                }
+            )
+        )
+
+    def trained(made: Assembly, epochs: int) -> Assembly:
+        common: dict[str, Any] = {"task": made.task, "evaluate": made.evaluate, "loss_fn": made.loss_fn}
+        assert list(fit(made.state, made.train, epochs=epochs, seed=7, **common))
+        return made
+
+    whole, half, rest = trained(assembled(), 3), trained(assembled(), 1), assembled()
+    rest.state.load_state_dict(half.state.state_dict())
+    again = trained(rest, 3).state.model.state_dict()
+    for key, value in whole.state.model.state_dict().items():
+        assert torch.equal(again[key], value), key
