@@ -10,6 +10,7 @@ from nnray.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from nnray.runners.compression import Compression
+    from nnray.runners.compression.chain import Plan
     from nnray.runners.results import Result
 
 
@@ -53,20 +54,9 @@ def compress(
         DataError: Its data aren't there.
     """
     from nnray.runners import compression
-    from nnray.runners.compression.chain import Plan
-    from nnray.runners.compression.methods import read_methods
-    from nnray.runners.compression.target import read_target
     from nnray.runners.subject import open_subject
 
-    _require_positive(epochs=epochs, lr=lr)
-    plan = Plan(
-        methods=read_methods([methods] if isinstance(methods, str) else methods),
-        epochs=epochs,
-        lr=lr,
-        student=[student] if isinstance(student, str) else student,
-        target=None if target is None else read_target(target),
-        register=register,
-    )
+    plan = _plan(methods, student, epochs=epochs, lr=lr, target=target, register=register)
     reference, tracking = _reference(model, tracking)
     subject = open_subject(
         reference,
@@ -76,6 +66,30 @@ def compress(
         experiment=None if experiment is None else Path(experiment),
     )
     return compression.compress(subject, plan, root=Path(root), out=None if out is None else Path(out))
+
+
+def _plan(
+    methods: str | Sequence[str | Mapping[str, Any]],
+    student: str | Sequence[str],
+    *,
+    epochs: int | None,
+    lr: float | None,
+    target: str | None,
+    register: str | None,
+) -> Plan:
+    from nnray.runners.compression.chain import Plan
+    from nnray.runners.compression.methods import read_methods
+    from nnray.runners.compression.target import read_target
+
+    _require_positive(epochs=epochs, lr=lr)
+    return Plan(
+        methods=read_methods([methods] if isinstance(methods, str) else methods),
+        epochs=epochs,
+        lr=lr,
+        student=[student] if isinstance(student, str) else student,
+        target=None if target is None else read_target(target),
+        register=register,
+    )
 
 
 def _reference(model: str | Path | Result, tracking: str | None) -> tuple[str, str | None]:

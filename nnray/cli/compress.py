@@ -20,41 +20,48 @@ from nnray.cli.options import (
     running,
 )
 
+Methods = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NAME[:KEY=VALUE,...]",
+        help="magnitude, channels, low_rank, distill, int8; given again, the next one.",
+        show_default=False,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(min=0, help="To train after each; by default 0, for a student all.", show_default=False),
+]
+Lr = Annotated[
+    float | None,
+    typer.Option(help="By default a tenth of the experiment's; a student's all.", show_default=False),
+]
+Student = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATH=VALUE|FILE", help="For distill: who learns.", show_default=False),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=NUMBER",
+        help="Find the strength: flops=0.5, bytes=0.3, latency=0.5, accuracy=-0.005.",
+        show_default=False,
+    ),
+]
+Register = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Register the new model.", show_default=False)
+]
+
 
 def compress(
     model: Model,
     *,
-    method: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME[:KEY=VALUE,...]",
-            help="magnitude, channels, low_rank, distill, int8; given again, the next one.",
-            show_default=False,
-        ),
-    ],
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=0, help="To train after each; by default 0, for a student all.", show_default=False),
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="By default a tenth of the experiment's; a student's all.", show_default=False),
-    ] = None,
-    student: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATH=VALUE|FILE", help="For distill: who learns.", show_default=False),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME=NUMBER",
-            help="Find the strength: flops=0.5, bytes=0.3, latency=0.5, accuracy=-0.005.",
-            show_default=False,
-        ),
-    ] = None,
-    register: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Register the new model.", show_default=False)
-    ] = None,
+    method: Methods,
+    epochs: Epochs = None,
+    lr: Lr = None,
+    student: Student = None,
+    target: Target = None,
+    register: Register = None,
     out: Out = None,
     root: Root = Path("runs"),
     tracking: Tracking = None,

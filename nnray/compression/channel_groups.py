@@ -96,7 +96,7 @@ def fixed(size: int, reason: str) -> Layout:
     return (Segment(Group(size, reason=reason)),)
 
 
-def use(layout: Layout, layer: str, side: str) -> None:
+def use(layout: Layout, layer: str, *, side: str) -> None:
     """Say that a side of a layer has these features."""
     offset = 0
     for segment in layout:

@@ -109,7 +109,7 @@ def _mean_squares(module: nn.Module, names: Sequence[str], inputs: Tensor) -> Ma
         sums[name] = sums[name] + found if name in sums else found
         counts[name] += values.shape[1]
 
-    watch_inputs(module, sorted(set(names)), inputs, add)
+    watch_inputs(module, inputs, names=sorted(set(names)), on_inputs=add)
     return {name: total / counts[name] for name, total in sums.items()}
 
 

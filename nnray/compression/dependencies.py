@@ -138,26 +138,26 @@ class _Walk:
         if isinstance(layer, nn.Conv2d) and layer.groups == 1:
             return self._new(name, given, layer.out_channels)
         if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels:
-            use(given, name, "outputs")
+            use(given, name, side="outputs")
             return given
         if isinstance(layer, nn.Linear) and ndim == 2:
             return self._new(name, given, layer.out_features)
         if isinstance(layer, _BatchNorm) or (isinstance(layer, nn.LayerNorm) and ndim == 2):
-            use(given, name, "features")
+            use(given, name, side="features")
             return given
         if isinstance(layer, nn.GroupNorm) and [s.repeat for s in given] == [1]:
             root = given[0].group.root()
             root.block = lcm(root.block, layer.num_channels // layer.num_groups)
-            use(given, name, "features")
+            use(given, name, side="features")
             return given
         if isinstance(layer, nn.Flatten) and layer.start_dim == 1 and layer.end_dim == -1:
             return self._flattened(node, given)
         return given if isinstance(layer, _CHANNEL_BY_CHANNEL) else self._unknown(node)
 
     def _new(self, name: str, given: Layout, size: int) -> Layout:
-        use(given, name, "inputs")
+        use(given, name, side="inputs")
         made = self._note((Segment(Group(size)),))
-        use(made, name, "outputs")
+        use(made, name, side="outputs")
         return made
 
     def _function(self, node: fx.Node) -> Layout | None:

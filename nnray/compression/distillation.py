@@ -72,13 +72,13 @@ def distill_from(teacher: nn.Module, task: Task, *, temperature: float = 4.0, al
         with torch.no_grad():
             wanted = teacher.to(inputs.device)(inputs).float()
         outputs = model(inputs)
-        soft = divergence(outputs.float(), wanted, temperature)
+        soft = divergence(outputs.float(), wanted, temperature=temperature)
         return outputs, alpha * soft + (1 - alpha) * task.loss(outputs, targets)
 
     return loss_fn
 
 
-def divergence(outputs: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+def divergence(outputs: Tensor, wanted: Tensor, *, temperature: float) -> Tensor:
     """The mean Kullback-Leibler divergence from the student's probabilities to the teacher's.
 
     Times the square of the temperature, so that its gradient has a size that doesn't depend on it.

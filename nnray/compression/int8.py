@@ -57,5 +57,5 @@ def _largest_inputs(module: nn.Module, names: list[str], inputs: Tensor) -> dict
         found = given.abs().amax()
         largest[name] = torch.maximum(largest[name], found) if name in largest else found
 
-    watch_inputs(module, names, inputs, note)
+    watch_inputs(module, inputs, names=names, on_inputs=note)
     return largest

@@ -22,13 +22,13 @@ def weighty_layers(module: nn.Module) -> dict[str, Weighty]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
 
 
-def watch_inputs(module: nn.Module, names: Sequence[str], inputs: Tensor, on_inputs: OnInputs) -> None:
+def watch_inputs(module: nn.Module, inputs: Tensor, *, names: Sequence[str], on_inputs: OnInputs) -> None:
     """Apply a network in evaluation mode, and show what comes into some of its layers.
 
     Args:
         module: Left as it is.
-        names: Of the layers.
         inputs: Of the network, taken 64 at a time.
+        names: Of the layers.
         on_inputs: Called with a layer's name and its inputs.
     """
     with evaluation_mode(module), torch.no_grad(), _hooked(module, names, on_inputs):

@@ -22,7 +22,7 @@ from nnray.errors import ConfigError, Problem, RunError
 from nnray.runners.compression.measuring import row, tested, timed, validated
 from nnray.runners.compression.methods import STRENGTHS, Method, searched
 from nnray.runners.compression.outcome import Compression, table
-from nnray.runners.compression.stages import Stage, Stages, calibration_inputs
+from nnray.runners.compression.stages import Stage, Stages, calibration_inputs, written
 from nnray.runners.compression.target import RATIOS, Target, find_strength
 from nnray.runners.findings import Findings, findings
 from nnray.runners.subject import Subject
@@ -132,7 +132,8 @@ class _Chain:
         trains = target.what == "accuracy"
         last = (self if trains else _Chain(self.stages.untrained(), self.first)).passed(methods)[-1]
         before, after = (self._judged(stage, target) for stage in (self.first, last))
-        self.stages.found.note(f"{last.name}: {target.what} {after:.6g}, was {before:.6g}")
+        chain = ", ".join(map(written, methods))
+        self.stages.found.note(f"{chain}: {target.what} {after:.6g}, was {before:.6g}")
         return target.is_met(before, after)
 
     def _judged(self, stage: Stage, target: Target) -> float:

@@ -21,15 +21,15 @@ def test_the_divergence_is_hintons() -> None:
     """Worked out by hand: two classes, logits 2 ln 3 apart, temperature 2; p = 3/4 against q = 1/2."""
     wanted = torch.tensor([[2 * torch.log(torch.tensor(3.0)), 0.0]])
     expected = 4 * (0.75 * torch.log(torch.tensor(1.5)) + 0.25 * torch.log(torch.tensor(0.5)))
-    torch.testing.assert_close(divergence(torch.zeros(1, 2), wanted, 2.0), expected)
-    assert divergence(wanted, wanted, 2.0).abs() < 1e-6
+    torch.testing.assert_close(divergence(torch.zeros(1, 2), wanted, temperature=2.0), expected)
+    assert divergence(wanted, wanted, temperature=2.0).abs() < 1e-6
 
 
 def test_at_high_temperature_it_is_a_distance_of_logits() -> None:
     """Section 2.1: the gradient tends to the centred difference of logits over the number of classes."""
     outputs = torch.randn(1, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
     wanted = torch.randn(1, 3, generator=torch.Generator().manual_seed(2))
-    (gradient,) = torch.autograd.grad(divergence(outputs, wanted, 1e3), outputs)
+    (gradient,) = torch.autograd.grad(divergence(outputs, wanted, temperature=1e3), outputs)
     difference = (outputs - outputs.mean()) - (wanted - wanted.mean())
     torch.testing.assert_close(gradient, difference.detach() / 3, rtol=1e-2, atol=1e-3)
 
@@ -38,7 +38,7 @@ def test_at_high_temperature_it_is_a_distance_of_logits() -> None:
 def test_alpha_weighs_teacher_and_labels(alpha: float, teaches: bool) -> None:
     teacher, student = nn.Linear(4, 3), nn.Linear(4, 3)
     outputs, loss = distill_from(teacher, TASK, alpha=alpha, temperature=3.0)(student, X, Y)
-    wanted = divergence(student(X), teacher(X), 3.0) if teaches else TASK.loss(student(X), Y)
+    wanted = divergence(student(X), teacher(X), temperature=3.0) if teaches else TASK.loss(student(X), Y)
     torch.testing.assert_close(loss, wanted)
     assert torch.equal(outputs, student(X))
 
@@ -65,7 +65,7 @@ def test_an_experiments_loss_loads_its_teacher_by_name() -> None:
 
     student = nn.Linear(4, 3)
     loss_fn = distillation(TASK, load_model=load_model, teacher="runs/big", temperature=2.0, alpha=1.0)
-    torch.testing.assert_close(loss_fn(student, X, Y)[1], divergence(student(X), teacher(X), 2.0))
+    torch.testing.assert_close(loss_fn(student, X, Y)[1], divergence(student(X), teacher(X), temperature=2.0))
     assert asked == ["runs/big"]
 
 
@@ -74,4 +74,4 @@ def test_the_method_keeps_the_network_and_says_what_to_learn_by() -> None:
     made = distill(temperature=2.0, alpha=1.0)(model, X)
     assert made.steps == [] and made.loss_of is not None
     _, loss = made.loss_of(teacher, TASK)(made.module, X, Y)
-    torch.testing.assert_close(loss, divergence(model(X), teacher(X), 2.0))
+    torch.testing.assert_close(loss, divergence(model(X), teacher(X), temperature=2.0))
