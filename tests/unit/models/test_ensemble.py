@@ -114,6 +114,14 @@ def test_it_is_exported_with_any_batch_size(combine: Mapping[str, Any], num: int
     torch.testing.assert_close(loaded(inputs(num)), ensemble(inputs(num)))
 
 
+def test_what_the_rule_says_stands_in_the_rule_alone() -> None:
+    weighted = Ensemble(three(), {"name": "mean", "weights": [3.0, 1.0, 1.0]})
+    assert all(name.startswith("members.") for name in weighted.state_dict())
+    stacked = Ensemble(three(), {"name": "stack", "classes": K}).state_dict()
+    own = {name for name in stacked if not name.startswith("members.")}
+    assert own == {"combine.weight", "combine.bias"}
+
+
 @given(num=st.integers(1, 6), seed=st.integers(0, 99))
 def test_the_mean_is_that_of_probabilities(num: int, seed: int) -> None:
     logp = random_logp(num, seed)
