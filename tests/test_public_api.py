@@ -43,44 +43,46 @@ CALLED_BY_OTHERS = {"sample_independent"}
 SIGNATURES = {
     "attack": (
         "(model, *, method=(), epsilon=(), norm=None, steps=None, restarts=None, corruptions=(), "
-        "baseline=None, split='test', limit=1000, batch_size=None, seed=0, root='runs', tracking=None, "
-        "trust=False, experiment=None, out=None)"
+        "baseline=None, split='test', limit=1000, batch_size=None, seed=0, out=None, **opening)"
     ),
     "compare": "(runs, *, metric='test_accuracy', target=None, root='runs', out='comparison')",
+    "describe": "(kind, name)",
     "doctor": "(*, address=None, storage=None, tracking=None)",
     "compress": (
-        "(model, methods, *, epochs=None, lr=None, student=(), target=None, register=None, root='runs', "
-        "tracking=None, trust=False, experiment=None, out=None)"
+        "(model, methods, *, epochs=None, lr=None, student=(), target=None, register=None, out=None, "
+        "**opening)"
     ),
     "ensemble": (
         "(models, *, combine='mean', top=None, test=True, register=None, alias='candidate', root='runs', "
         "tracking=None, trust=False)"
     ),
     "evaluate": (
-        "(model, *, data=None, split=None, label=None, temperature=False, threshold_by=None, bootstrap=1000, "
-        "wrong=25, out=None, root='runs', tracking=None, trust=False, experiment=None)"
+        "(model, *, data=None, split=None, label=None, temperature=False, threshold_by=None, "
+        "bootstrap=1000, wrong=25, out=None, **opening)"
     ),
     "explain": (
-        "(model, method='integrated_gradients', *, inputs=(), split='test', index=(), wrong=None, target=None, "
-        "resize=False, check=True, seed=0, out=None, root='runs', tracking=None, trust=False, experiment=None)"
+        "(model, method='integrated_gradients', *, inputs=(), split='test', index=(), wrong=None, "
+        "target=None, resize=False, check=True, seed=0, out=None, **opening)"
     ),
-    "export": (
-        "(model, *, to, opset=None, out=None, root='runs', tracking=None, trust=False, experiment=None)"
-    ),
+    "export": "(model, *, to, opset=None, out=None, **opening)",
     "federate": "(experiment, overrides=(), *, once=None, quiet=False)",
     "jobs": "(address=None)",
+    "list_models": "(name=None, *, tracking=None)",
     "load": "(path, overrides=())",
     "predict": (
         "(model, inputs, *, out=None, file_format=None, batch_size=256, probabilities=False, label=None, "
-        "columns=(), resize=False, skip_unreadable=False, on_ray=False, root='runs', tracking=None, "
-        "trust=False, experiment=None)"
+        "columns=(), resize=False, skip_unreadable=False, on_ray=False, **opening)"
+    ),
+    "promote": (
+        "(model, *, alias='champion', name=None, metric=None, force=False, root='runs', tracking=None, "
+        "trust=False)"
     ),
     "report": "(run, *, root='runs', tracking=None, out=None)",
     "report_partition": "(experiment, overrides=(), *, out=None)",
     "resume": "(run=None, *, root='runs', trials=None, workers=None, quiet=False)",
     "serve": (
         "(model, *, host='127.0.0.1', port=8080, batch_size=64, threads=None, max_body_mib=16.0, "
-        "max_examples=10000, root='runs', tracking=None, trust=False, experiment=None)"
+        "max_examples=10000, **opening)"
     ),
     "submit": "(verb, file, *, overrides=(), address=None, project=None, job=None, env=(), quiet=False)",
     "sweep": "(experiment, overrides=(), *, warm_start=None, once=None, quiet=False)",

@@ -16,6 +16,7 @@ from nnray.api.explanation import explain
 from nnray.api.exporting import export
 from nnray.api.prediction import predict
 from nnray.api.privacy import privacy
+from nnray.api.registering import list_models, promote
 from nnray.api.reporting import report
 from nnray.api.reports import compare, report_partition
 from nnray.api.robustness import attack
@@ -23,12 +24,14 @@ from nnray.api.serving import serve
 from nnray.api.store import sync, ui
 from nnray.api.training import federate, resume, sweep, train
 from nnray.registry.listing import entries, kinds
+from nnray.registry.manual import describe
 
 __all__ = [
     "Source",
     "attack",
     "compare",
     "compress",
+    "describe",
     "doctor",
     "ensemble",
     "entries",
@@ -38,9 +41,11 @@ __all__ = [
     "federate",
     "jobs",
     "kinds",
+    "list_models",
     "load",
     "predict",
     "privacy",
+    "promote",
     "report",
     "report_partition",
     "resume",

@@ -27,6 +27,7 @@ from nnray.cli.jobs import doctor, jobs, submit
 from nnray.cli.options import File, Json, Once, Overrides, Quiet, Root, Stopped, print_result, running
 from nnray.cli.predict import predict
 from nnray.cli.privacy import privacy
+from nnray.cli.registry import describe, models, promote
 from nnray.cli.report import report
 from nnray.cli.serve import serve
 from nnray.errors import ClientFailure, DivergedError, NnrayError
@@ -114,6 +115,8 @@ app.command()(predict)
 app.command()(compress)
 app.command()(serve)
 app.command()(export)
+app.command()(promote)
+app.command()(models)
 
 
 @app.command()
@@ -195,6 +198,9 @@ def list_names(
             typer.echo(f"  {entry.name:14} {entry.summary}")
             for parameter in entry.parameters:
                 typer.echo(f"      {parameter}")
+
+
+app.command()(describe)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""The registered models: listed, and the best one pointed to."""
