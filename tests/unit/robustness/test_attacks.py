@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nnray.robustness.attack import Attack, is_wrong
-from nnray.robustness.gradient import Climb, fgsm, mim, pgd
+from nnray.robustness.gradient import Climb, Worst, fgsm, mim, pgd
 from nnray.robustness.minimal import deepfool
 from nnray.robustness.space import NORMS, Norm, Space, exact_norms, norms, space_of
 from nnray.robustness.square import _share_at, square
@@ -149,3 +149,15 @@ def test_outputs_that_are_nan_are_wrong() -> None:
     nan = torch.nan
     outputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [nan, 0.0], [0.0, nan], [nan, nan]])
     assert is_wrong(outputs, torch.zeros(5, dtype=torch.long)).tolist() == [False, True, True, True, True]
+
+
+def test_the_worst_is_wrong_before_right_and_then_of_the_largest_loss() -> None:
+    worst = Worst(torch.zeros(1, 1), torch.tensor([0]))
+    right, wrong = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    kept = []
+    for place, (outputs, loss) in enumerate(
+        [(right, 0.3), (right, 0.2), (wrong, 0.1), (right, 9.0), (right, 8.0), (wrong, 0.5), (wrong, 0.4)]
+    ):
+        worst.look(torch.full((1, 1), float(place)), outputs, torch.tensor([loss]))
+        kept.append(int(worst.inputs))
+    assert kept == [0, 0, 2, 2, 2, 5, 5]

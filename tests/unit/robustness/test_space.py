@@ -120,3 +120,13 @@ def test_what_is_within_is_not_touched(norm: Norm) -> None:
     moved = inputs * 0.99
     assert torch.equal(kept_within(inputs, moved, epsilon=1.0, norm=norm, space=IMAGES), moved)
     assert torch.equal(kept_within(inputs, moved, epsilon=torch.inf, norm=norm, space=IMAGES), moved)
+
+
+@every_norm
+def test_a_rounding_error_too_far_is_taken_back_and_no_more(norm: Norm) -> None:
+    inputs = torch.rand(500, 9, generator=rng()) * 0.4 + 0.3
+    moved = inputs + 0.1 * steepest(torch.randn(500, 9, generator=rng(1)), norm)
+    assert (exact_norms(inputs, moved, norm=norm, space=IMAGES) > 0.1).any()
+    held = kept_within(inputs, moved, epsilon=0.1, norm=norm, space=IMAGES)
+    assert exact_norms(inputs, held, norm=norm, space=IMAGES).max() <= 0.1
+    torch.testing.assert_close(held, moved, atol=1e-6, rtol=0)
