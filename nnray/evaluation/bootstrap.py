@@ -1,27 +1,29 @@
 """How far a figure would move with other test examples of the same kind: percentile bootstrap.
 
 A resample of N examples is how often each was drawn, so each metric is one of weighted examples, and a
-block of resamples is one matrix: for accuracy, loss and F1 a product, for AUROC running sums along the
-examples in the order of their score.
+block of resamples is a matrix of weights whose rows are summed by class, or by rank for AUROC.
 
 Shapes: N examples, K classes, R resamples of a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from nnray.evaluation.predictions import Predictions
-from nnray.evaluation.scores import score
+from nnray.evaluation.ranking import Ranking, auroc, rank
+from nnray.evaluation.scores import has_both, score
 from nnray.seeding import torch_rng
 
 METRICS = ("accuracy", "f1_macro", "auroc", "log_loss")
-_BLOCK = 1 << 21
+_BLOCK = 1 << 19
+"""Weights of a block: few enough for a processor's cache."""
+_EXACT = 1 << 24
+"""Counts below it are exact in float32."""
 _LEAST = 2
 
 
@@ -66,7 +68,8 @@ def bootstrap(
     Source:
         Efron, Bootstrap Methods: Another Look at the Jackknife, 1979; the percentile interval of Efron, 1981.
     """
-    blocks = [_metrics(predictions, w_RN) for w_RN in _draws(len(predictions), resamples, seed=seed)]
+    metrics_of = _Resampled.of(predictions).metrics
+    blocks = [metrics_of(w_NR) for w_NR in _draws(len(predictions), resamples, seed=seed)]
     values, found = metrics or score(predictions, top_k=()), {}
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     for name in METRICS:
@@ -79,63 +82,58 @@ def bootstrap(
 
 
 def _draws(num_examples: int, resamples: int, *, seed: int) -> Iterator[Tensor]:
-    """How often each example is in each resample, ``[R, N] float64``, in blocks that memory has room for."""
-    rng, rows = torch_rng(seed, "evaluate", "bootstrap"), max(1, _BLOCK // num_examples)
-    for start in range(0, resamples, rows):
-        index_RN = torch.randint(num_examples, (min(rows, resamples - start), num_examples), generator=rng)
-        ones_RN = torch.ones(index_RN.shape, dtype=torch.float64)
-        yield torch.zeros_like(ones_RN).scatter_add_(1, index_RN, ones_RN)
+    """How often each example is in each resample, ``[N, R]``, in blocks that memory has room for."""
+    rng, most = torch_rng(seed, "evaluate", "bootstrap"), max(1, _BLOCK // num_examples)
+    dtype = torch.float32 if num_examples < _EXACT else torch.float64
+    for start in range(0, resamples, most):
+        count = min(most, resamples - start)
+        drawn_RN = torch.randint(num_examples, (count, num_examples), generator=rng)
+        cells_RN = drawn_RN.mul_(count).add_(torch.arange(count)[:, None])
+        times = torch.bincount(cells_RN.view(-1), minlength=num_examples * count)
+        yield times.view(num_examples, count).to(dtype)
 
 
-def _metrics(predictions: Predictions, w_RN: Tensor) -> dict[str, Tensor]:
-    """Each metric of each resample, ``[R]``; NaN where it is undefined."""
-    hits_N = (predictions.predicted == predictions.targets).double()
-    count = len(predictions)
-    return {
-        "accuracy": w_RN @ hits_N / count,
-        "log_loss": w_RN @ predictions.losses / count,
-        "f1_macro": _f1_macro(predictions, w_RN),
-        "auroc": _auroc(predictions, w_RN),
-    }
+@dataclass(frozen=True, slots=True, eq=False)
+class _Resampled:
+    """What of some predictions is the same in all resamples.
 
-
-def _f1_macro(predictions: Predictions, w_RN: Tensor) -> Tensor:
-    targets_NK, predicted_NK = (
-        one_hot(labels, predictions.num_classes).double()
-        for labels in (predictions.targets, predictions.predicted)
-    )
-    hits_RK = w_RN @ (targets_NK * predicted_NK)
-    of_either_RK = w_RN @ (targets_NK + predicted_NK)
-    f1_RK = torch.where(of_either_RK > 0, 2 * hits_RK / of_either_RK, torch.nan)
-    return f1_RK.nanmean(1)
-
-
-def _auroc(predictions: Predictions, w_RN: Tensor) -> Tensor:
-    probabilities_NK, count = predictions.probabilities, predictions.num_classes
-    wanted = [1] if count == 2 else range(count)
-    w_NR = w_RN.T.contiguous()
-    areas = [area(probabilities_NK[:, k], predictions.targets == k, w_NR) for k in wanted]
-    return torch.stack(areas, 1).nanmean(1)
-
-
-def area(rated_N: Tensor, is_class_N: Tensor, w_NR: Tensor) -> Tensor:
-    """AUROC of weighted examples for each column of weights; NaN where a side weighs nothing.
-
-    It is the share of pairs in which the example of the class is rated higher, a tie counting half. Only the
-    distinct ratings of the class are gone through; the rest are counted between and at them.
-
-    Shape:
-        rated_N: ``[N]``.
-        is_class_N: ``[N] bool``.
-        w_NR: ``[N, R]``.
+    Args:
+        predictions: All of them.
+        hits: Whether each is right, ``[N] bool``.
+        losses: ``[N] float64``.
+        rankings: Of each class that AUROC is a mean of.
     """
-    levels_G, group = torch.unique(rated_N[is_class_N], return_inverse=True)
-    rest_N = rated_N[~is_class_N].contiguous()
-    # Place 2g is between levels g - 1 and g, place 2g + 1 is at level g.
-    place = torch.searchsorted(levels_G, rest_N) + torch.searchsorted(levels_G, rest_N, right=True)
-    positive_GR = w_NR.new_zeros(len(levels_G), w_NR.shape[1]).index_add_(0, group, w_NR[is_class_N])
-    negative_PR = w_NR.new_zeros(2 * len(levels_G) + 1, w_NR.shape[1]).index_add_(0, place, w_NR[~is_class_N])
-    below_GR = negative_PR.cumsum(0)[0:-1:2]
-    pairs_R = positive_GR.sum(0) * negative_PR.sum(0)
-    higher_R = (positive_GR * (below_GR + negative_PR[1::2] / 2)).sum(0)
-    return torch.where(pairs_R > 0, higher_R / pairs_R, torch.nan)
+
+    predictions: Predictions
+    hits: Tensor
+    losses: Tensor
+    rankings: Sequence[Ranking]
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> _Resampled:
+        probabilities_KN, targets = predictions.probabilities.T, predictions.targets
+        defined = has_both(predictions).nonzero()[:, 0].tolist()
+        wanted = [label for label in defined if label == 1 or predictions.num_classes > 2]
+        rankings = [rank(probabilities_KN[label], targets == label) for label in wanted]
+        return cls(predictions, predictions.predicted == targets, predictions.losses, rankings)
+
+    def metrics(self, w_NR: Tensor) -> dict[str, Tensor]:
+        """Each metric of each resample, ``[R]``; NaN where it is undefined."""
+        num_examples, num_resamples = w_NR.shape
+        found = {
+            "accuracy": w_NR[self.hits].sum(0, dtype=torch.float64) / num_examples,
+            "log_loss": self.losses @ w_NR.double() / num_examples,
+            "f1_macro": self._f1_macro(w_NR),
+            "auroc": torch.full((num_resamples,), torch.nan, dtype=torch.float64),
+        }
+        if self.rankings:
+            areas = [auroc(*ranking.tally(w_NR)) for ranking in self.rankings]
+            found["auroc"] = torch.stack(areas).nanmean(0)
+        return found
+
+    def _f1_macro(self, w_NR: Tensor) -> Tensor:
+        targets, predicted = self.predictions.targets, self.predictions.predicted
+        zeros_KR = w_NR.new_zeros(self.predictions.num_classes, w_NR.shape[1])
+        of_either_KR = zeros_KR.index_add(0, targets, w_NR).index_add_(0, predicted, w_NR).double()
+        hits_KR = zeros_KR.index_add_(0, targets[self.hits], w_NR[self.hits]).double()
+        return torch.where(of_either_KR > 0, 2 * hits_KR / of_either_KR, torch.nan).nanmean(0)

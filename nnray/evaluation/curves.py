@@ -5,12 +5,10 @@ Shapes: N examples, K classes, P points.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from nnray.evaluation.predictions import Predictions
 from nnray.evaluation.scores import has_both
@@ -48,24 +46,18 @@ class Curve:
 
 def roc_curves(predictions: Predictions) -> list[Curve]:
     """True over false positive rate, for each class where both are defined; of two classes the second's."""
-    from torchmetrics.functional.classification import binary_roc
-
-    def points(rated: Tensor, is_class: Tensor) -> tuple[Array, Array]:
-        false_positive, true_positive, _ = binary_roc(rated, is_class)
-        return false_positive.double().numpy(), true_positive.double().numpy()
-
-    return _curves(predictions, points)
+    return [
+        Curve(label, _from_zero(alarms / alarms[-1]), _from_zero(hits / hits[-1]))
+        for label, hits, alarms in _counts(predictions)
+    ]
 
 
 def pr_curves(predictions: Predictions) -> list[Curve]:
     """Precision over recall, likewise; steps, which must not be joined by straight lines."""
-    from torchmetrics.functional.classification import binary_precision_recall_curve
-
-    def points(rated: Tensor, is_class: Tensor) -> tuple[Array, Array]:
-        precision, recall, _ = binary_precision_recall_curve(rated, is_class)
-        return recall.double().numpy()[::-1].copy(), precision.double().numpy()[::-1].copy()
-
-    return _curves(predictions, points)
+    return [
+        Curve(label, _from_zero(hits / hits[-1]), np.concatenate([[1.0], hits / (hits + alarms)]))
+        for label, hits, alarms in _counts(predictions)
+    ]
 
 
 def mean_curve(curves: list[Curve], *, steps: bool = False) -> Curve:
@@ -86,14 +78,18 @@ def _at(curve: Curve, grid: Array, *, steps: bool) -> Array:
     return np.interp(grid, curve.x, curve.y)
 
 
-def _curves(predictions: Predictions, points: Callable[[Tensor, Tensor], tuple[Array, Array]]) -> list[Curve]:
-    probabilities_NK, defined_K = predictions.probabilities, has_both(predictions)
-    wanted = [1] if predictions.num_classes == 2 else range(predictions.num_classes)
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for label in wanted:
-            if defined_K[label]:
-                is_class_N = (predictions.targets == label).long()
-                found.append(Curve(label, *points(probabilities_NK[:, label], is_class_N)))
-    return found
+def _from_zero(rates: Array) -> Array:
+    return np.concatenate([[0.0], rates])
+
+
+def _counts(predictions: Predictions) -> Iterator[tuple[int, Array, Array]]:
+    """Of each class, how many of its examples and of the rest are rated at a level or above, top first."""
+    probabilities_KN, defined = predictions.probabilities.T.numpy(), has_both(predictions).tolist()
+    targets = predictions.targets.numpy()
+    for label in [1] if predictions.num_classes == 2 else range(predictions.num_classes):
+        if defined[label]:
+            order = np.argsort(-probabilities_KN[label], kind="stable")
+            rated, is_class = probabilities_KN[label][order], (targets == label)[order]
+            last_of_level = np.append(np.flatnonzero(np.diff(rated)), len(rated) - 1)
+            hits = is_class.cumsum()[last_of_level]
+            yield label, hits, last_of_level + 1 - hits

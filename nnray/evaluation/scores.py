@@ -1,8 +1,7 @@
 """The metrics of a classifier from its predictions; each equals scikit-learn's.
 
-torchmetrics computes what it computes as scikit-learn does. Four come from scikit-learn itself, as
-torchmetrics has them otherwise: balanced accuracy (it counts classes that are predicted and never occur),
-top-k accuracy (ties), Matthews' correlation and Cohen's kappa (where all is one class).
+All are read off the counts of targets and predictions and off the ranks of ratings; scikit-learn is the
+oracle of the tests, not used here: to import it and torchmetrics took longer than all the rest.
 
 A macro average is over the classes that occur: for precision, recall and F1 among targets or predictions,
 for areas under curves among targets, and not all of them one class. What is undefined is NaN, never 0;
@@ -14,20 +13,19 @@ Shapes: N examples, K classes.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from nnray.evaluation.predictions import Predictions
+from nnray.evaluation.ranking import auroc, average_precision, rank
+from nnray.tasks.confusion import ClassCounts, class_counts
 
 _TOP_K = (5,)
 Areas = Mapping[str, Tensor]
 """``auroc`` and ``average_precision``, each ``[K]``."""
-_AVERAGES = ("macro", "micro", "weighted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +67,12 @@ def score(
         Brier, 1950: summed over classes; of two classes it is the squared error of the second's probability,
         as in scikit-learn.
     """
-    found = _counted(predictions)
+    confusion = confusion_matrix(predictions)
+    found = _counted(class_counts(confusion.numpy())) | _agreement(confusion)
     for name, by_class in (areas or areas_by_class(predictions)).items():
         found[name] = _area(by_class)
-    found |= _by_scikit_learn(predictions, top_k=top_k)
+    for k in sorted({k for k in top_k if 1 < k < predictions.num_classes}):
+        found[f"top{k}_accuracy"] = _top_k(predictions, k)
     found["log_loss"] = float(predictions.losses.mean())
     found["brier"] = _brier(predictions)
     return found
@@ -88,22 +88,18 @@ def score_classes(
         classes: Names, by label.
         areas: Where a caller has them already.
     """
-    predicted, targets, count = predictions.predicted, predictions.targets, predictions.num_classes
-    columns: dict[str, Tensor] = {
-        name: _torchmetrics(name, predicted, targets, num_classes=count, average="none")
-        for name in ("precision", "recall", "f1_score")
-    }
-    columns |= areas or areas_by_class(predictions)
+    counts = class_counts(confusion_matrix(predictions).numpy())
+    areas = areas or areas_by_class(predictions)
     return [
         ClassScores(
             name=name,
-            support=int((targets == label).sum()),
-            predictions=int((predicted == label).sum()),
-            precision=float(columns["precision"][label]),
-            recall=float(columns["recall"][label]),
-            f1=float(columns["f1_score"][label]),
-            auroc=float(columns["auroc"][label]),
-            average_precision=float(columns["average_precision"][label]),
+            support=int(counts.targets[label]),
+            predictions=int(counts.predictions[label]),
+            precision=float(counts.precision[label]),
+            recall=float(counts.recall[label]),
+            f1=float(counts.f1[label]),
+            auroc=float(areas["auroc"][label]),
+            average_precision=float(areas["average_precision"][label]),
         )
         for label, name in enumerate(classes)
     ]
@@ -111,9 +107,9 @@ def score_classes(
 
 def confusion_matrix(predictions: Predictions) -> Tensor:
     """Counts by target (row) and prediction (column), ``[K, K] int64``."""
-    return _torchmetrics(
-        "confusion_matrix", predictions.predicted, predictions.targets, num_classes=predictions.num_classes
-    )
+    count = predictions.num_classes
+    cells = torch.bincount(predictions.targets * count + predictions.predicted, minlength=count * count)
+    return cells.view(count, count)
 
 
 def has_both(predictions: Predictions) -> Tensor:
@@ -122,33 +118,55 @@ def has_both(predictions: Predictions) -> Tensor:
     return (support_K > 0) & (support_K < len(predictions))
 
 
-def _counted(predictions: Predictions) -> dict[str, float]:
-    predicted, targets = predictions.predicted, predictions.targets
-    found = {"accuracy": float((predicted == targets).double().mean())}
-    for name in ("precision", "recall", "f1"):
-        for average in _AVERAGES:
-            metric = "f1_score" if name == "f1" else name
-            value = _torchmetrics(
-                metric, predicted, targets, num_classes=predictions.num_classes, average=average
-            )
-            found[f"{name}_{average}"] = float(value)
-    return found
-
-
 def areas_by_class(predictions: Predictions) -> Areas:
     """Under both curves, one class against the rest; NaN where a class has no examples or all."""
-    probabilities_NK, defined_K = predictions.probabilities, has_both(predictions)
-    found = {}
-    for name in ("auroc", "average_precision"):
-        values_K = _torchmetrics(
-            name,
-            probabilities_NK,
-            predictions.targets,
-            num_classes=predictions.num_classes,
-            average="none",
-        ).double()
-        found[name] = torch.where(defined_K, values_K, math.nan)
+    probabilities_KN, targets = predictions.probabilities.T, predictions.targets
+    found = {
+        name: torch.full((predictions.num_classes,), math.nan, dtype=torch.float64)
+        for name in ("auroc", "average_precision")
+    }
+    ones_N1 = torch.ones(len(predictions), 1, dtype=torch.float64)
+    for label in has_both(predictions).nonzero()[:, 0].tolist():
+        tally = rank(probabilities_KN[label], targets == label).tally(ones_N1)
+        found["auroc"][label] = auroc(*tally)[0]
+        found["average_precision"][label] = average_precision(*tally)[0]
     return found
+
+
+def _counted(counts: ClassCounts) -> dict[str, float]:
+    pooled, examples = counts.pooled(), counts.targets.sum()
+    found = {
+        "accuracy": float(pooled.recall[0]),
+        "balanced_accuracy": float(counts.recall[counts.targets > 0].mean()),
+    }
+    for name in ("precision", "recall", "f1"):
+        by_class = getattr(counts, name)
+        found[f"{name}_macro"] = counts.macro(by_class)
+        found[f"{name}_micro"] = float(getattr(pooled, name)[0])
+        found[f"{name}_weighted"] = float((by_class * counts.targets).sum() / examples)
+    return found
+
+
+def _agreement(confusion: Tensor) -> dict[str, float]:
+    """Matthews' correlation, 0 where one side is all of a class; Cohen's kappa, NaN where both are."""
+    counts = confusion.double()
+    targets, predicted, hits, examples = counts.sum(1), counts.sum(0), counts.trace(), counts.sum()
+    together = float(hits * examples - targets @ predicted)
+    spread = float((examples**2 - targets @ targets) * (examples**2 - predicted @ predicted))
+    by_chance = float(examples**2 - targets @ predicted)
+    return {
+        "mcc": together / math.sqrt(spread) if spread else 0.0,
+        "cohen_kappa": together / by_chance if by_chance else math.nan,
+    }
+
+
+def _top_k(predictions: Predictions, k: int) -> float:
+    """The share of targets among the k likeliest classes; of equal ones the higher label goes first."""
+    rated_NK, targets_N1 = predictions.probabilities, predictions.targets[:, None]
+    of_target_N1 = rated_NK.gather(1, targets_N1)
+    higher_NK = torch.arange(predictions.num_classes) > targets_N1
+    ahead_NK = (rated_NK > of_target_N1) | ((rated_NK == of_target_N1) & higher_NK)
+    return float((ahead_NK.sum(1) < k).double().mean())
 
 
 def _area(by_class_K: Tensor) -> float:
@@ -156,36 +174,8 @@ def _area(by_class_K: Tensor) -> float:
     return float(by_class_K[1] if len(by_class_K) == 2 else by_class_K.nanmean())
 
 
-def _by_scikit_learn(predictions: Predictions, *, top_k: Sequence[int]) -> dict[str, float]:
-    from sklearn import metrics
-
-    targets, predicted = predictions.targets.numpy(), predictions.predicted.numpy()
-    labels = list(range(predictions.num_classes))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes that don't occur, and of kappa over one class: NaN
-        found = {
-            "balanced_accuracy": float(metrics.balanced_accuracy_score(targets, predicted)),
-            "mcc": float(metrics.matthews_corrcoef(targets, predicted)),
-            "cohen_kappa": float(metrics.cohen_kappa_score(targets, predicted, labels=labels)),
-        }
-    for k in sorted({k for k in top_k if 1 < k < len(labels)}):
-        rated = predictions.probabilities.numpy()
-        found[f"top{k}_accuracy"] = float(metrics.top_k_accuracy_score(targets, rated, k=k, labels=labels))
-    return found
-
-
 def _brier(predictions: Predictions) -> float:
     probabilities_NK = predictions.probabilities
     hot_NK = torch.nn.functional.one_hot(predictions.targets, predictions.num_classes).double()
     summed = float((probabilities_NK - hot_NK).square().sum(1).mean())
     return summed / 2 if predictions.num_classes == 2 else summed
-
-
-def _torchmetrics(name: str, rated: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    """A functional metric of torchmetrics, quiet about classes that don't occur."""
-    from torchmetrics.functional import classification
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        value: Tensor = getattr(classification, f"multiclass_{name}")(rated, targets, **options)
-    return value

@@ -59,7 +59,7 @@ class Part:
     pictures: Mapping[Path, str] = field(default_factory=dict)
 
 
-def card(subject: Subject, given: Given, measured: Measured, *, files: Sequence[Path]) -> list[Part]:
+def card(subject: Subject, given: Given, *, measured: Measured, files: Sequence[Path]) -> list[Part]:
     """All that is to be said of a model.
 
     Args:
@@ -75,7 +75,7 @@ def card(subject: Subject, given: Given, measured: Measured, *, files: Sequence[
         _results(given, measured),
         _classes(measured),
         _calibration(measured),
-        Part(title="Limits", points=limits(subject, given, measured)),
+        Part(title="Limits", points=limits(subject, given, measured=measured)),
         Part(title="Pictures", pictures={p: _PICTURES[p.name] for p in files if p.name in _PICTURES}),
         _use(subject),
         Part(title="Settings", head=("setting", "value"), rows=[[k, str(v)] for k, v in settings.items()]),
@@ -169,7 +169,7 @@ def _use(subject: Subject) -> Part:
 
 
 def _versions() -> dict[str, object]:
-    packages = {name: version(name) for name in ("torchmetrics", "scikit-learn", "numpy")}
+    packages = {name: version(name) for name in ("numpy", "mlflow")}
     return {"nnray": __version__, "python": platform.python_version(), "torch": torch.__version__, **packages}
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnray.evaluation import bootstrap as module
-from nnray.evaluation.bootstrap import METRICS, area, bootstrap
+from nnray.evaluation.bootstrap import METRICS, bootstrap
 from nnray.evaluation.predictions import Predictions
 from nnray.evaluation.scores import score
 from nnray.evaluation.threshold import with_threshold
@@ -36,8 +36,8 @@ def test_weighted_examples_are_examples_drawn_so_often(seed: int, count: int, cl
     if classes == 2:
         predictions = with_threshold(predictions, 0.4)
     index = torch.randint(count, (3, count), generator=torch.Generator().manual_seed(seed))
-    weights = torch.stack([torch.bincount(row, minlength=count) for row in index]).double()
-    got = module._metrics(predictions, weights)
+    weights = torch.stack([torch.bincount(row, minlength=count) for row in index], 1).float()
+    got = module._Resampled.of(predictions).metrics(weights)
     for row, chosen in enumerate(index):
         expected = score(drawn(predictions, chosen))
         for name in METRICS:
@@ -47,7 +47,7 @@ def test_weighted_examples_are_examples_drawn_so_often(seed: int, count: int, cl
 def test_the_ends_are_the_percentiles_of_resamples_one_by_one() -> None:
     predictions = draw(0, count=120, classes=3)
     found = bootstrap(predictions, seed=4, resamples=50, level=0.9)
-    rows = torch.cat(list(module._draws(120, 50, seed=4)))
+    rows = torch.cat(list(module._draws(120, 50, seed=4)), 1).T
     values = [
         score(drawn(predictions, torch.repeat_interleave(torch.arange(120), row.long()))) for row in rows
     ]
@@ -59,7 +59,7 @@ def test_the_ends_are_the_percentiles_of_resamples_one_by_one() -> None:
 
 
 def test_each_resample_has_as_many_examples() -> None:
-    rows = torch.cat(list(module._draws(37, 200, seed=0)))
+    rows = torch.cat(list(module._draws(37, 200, seed=0)), 1).T
     assert rows.shape == (200, 37)
     assert (rows.sum(1) == 37).all()
     assert float(rows.var()) == pytest.approx(36 / 37, rel=0.1)
@@ -77,8 +77,8 @@ def test_draws_come_from_the_seed_alone() -> None:
 
 def test_blocks_are_of_bounded_size_and_cover_all_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 64)
-    assert [len(block) for block in module._draws(20, 8, seed=0)] == [3, 3, 2]
-    assert [len(block) for block in module._draws(1000, 2, seed=0)] == [1, 1]
+    assert [block.shape[1] for block in module._draws(20, 8, seed=0)] == [3, 3, 2]
+    assert [block.shape[1] for block in module._draws(1000, 2, seed=0)] == [1, 1]
 
 
 def test_intervals_of_accuracy_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -111,10 +111,10 @@ def test_resamples_without_a_class_do_not_count_for_auroc() -> None:
     assert found["accuracy"].resamples == 400
 
 
-def test_area_by_hand() -> None:
-    rated = torch.tensor([0.1, 0.4, 0.4, 0.8])
-    is_class = torch.tensor([False, True, False, True])
-    weights = torch.tensor([[1.0, 1, 1, 1], [2, 0, 1, 1], [0, 1, 0, 1]])
-    got = area(rated, is_class, weights.T).tolist()
-    assert got[:2] == [(1 + 0.5 + 2) / 4, 1.0]
-    assert math.isnan(got[2])
+def test_counts_that_float32_cannot_hold_are_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions = draw(3, count=40, classes=3)
+    single = bootstrap(predictions, seed=0, resamples=20)
+    assert next(module._draws(40, 20, seed=0)).dtype == torch.float32
+    monkeypatch.setattr(module, "_EXACT", 40)
+    assert next(module._draws(40, 20, seed=0)).dtype == torch.float64
+    assert bootstrap(predictions, seed=0, resamples=20) == single
