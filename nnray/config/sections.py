@@ -100,7 +100,7 @@ class ModelConfig(Component):
     Args:
         name: A name of the catalog, or ``module:function`` for code of your own.
         init_from: A trained model whose weights it begins with: a run, or a registered name.
-        init_skip: Patterns of names of parameters that begin at random all the same, such as ``net.output.*``.
+        init_skip: Patterns of names of parameters that begin at random all the same, such as ``net.head.*``.
         freeze: Patterns of names of parameters that are not trained.
     """
 
