@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from nnray.api.named import Opening, open_model, root_of
 from nnray.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -23,11 +24,8 @@ def compress(
     student: str | Sequence[str] = (),
     target: str | None = None,
     register: str | None = None,
-    root: str | Path = "runs",
-    tracking: str | None = None,
-    trust: bool = False,
-    experiment: str | Path | None = None,
     out: str | Path | None = None,
+    **opening: Unpack[Opening],
 ) -> Compression:
     """Make a trained model smaller, by methods in order, and measure what that costs.
 
@@ -41,11 +39,8 @@ def compress(
         target: Finds the strength of the method whose strength is left open: ``flops=0.5``, ``bytes=0.3``
             (after zlib) or ``latency=0.5`` of what it was, or ``accuracy=-0.005``, at most so much lost.
         register: Name to register the new model under.
-        root: The folder of the runs' folders.
-        tracking: The store; None as for a run.
-        trust: Open also a model that runs code of whoever made it.
-        experiment: The file of the experiment that weights alone are of.
         out: Folder for files; None for a new one below the run's.
+        opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
         RunError: There is no such model.
@@ -54,18 +49,10 @@ def compress(
         DataError: Its data aren't there.
     """
     from nnray.runners import compression
-    from nnray.runners.subject import open_subject
 
     plan = _plan(methods, student, epochs=epochs, lr=lr, target=target, register=register)
-    reference, tracking = _reference(model, tracking)
-    subject = open_subject(
-        reference,
-        root=Path(root),
-        tracking=tracking,
-        trust=trust,
-        experiment=None if experiment is None else Path(experiment),
-    )
-    return compression.compress(subject, plan, root=Path(root), out=None if out is None else Path(out))
+    subject = open_model(model, **opening)
+    return compression.compress(subject, plan, root=root_of(opening), out=None if out is None else Path(out))
 
 
 def _plan(
@@ -90,12 +77,6 @@ def _plan(
         target=None if target is None else read_target(target),
         register=register,
     )
-
-
-def _reference(model: str | Path | Result, tracking: str | None) -> tuple[str, str | None]:
-    if isinstance(model, str | Path):
-        return str(model), tracking
-    return model.model_uri or str(model.folder), tracking or model.tracking_uri
 
 
 def _require_positive(*, epochs: int | None, lr: float | None) -> None:

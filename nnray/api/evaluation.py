@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from nnray.api.named import Opening, open_model, root_of
 from nnray.errors import ConfigError, Problem, suggestion
 
 if TYPE_CHECKING:
@@ -27,10 +28,7 @@ def evaluate(
     bootstrap: int = 1000,
     wrong: int = 25,
     out: str | Path | None = None,
-    root: str | Path = "runs",
-    tracking: str | None = None,
-    trust: bool = False,
-    experiment: str | Path | None = None,
+    **opening: Unpack[Opening],
 ) -> Evaluated:
     """Measure a trained model: figures with intervals, curves, calibration, its worst mistakes, and a card.
 
@@ -46,10 +44,7 @@ def evaluate(
         bootstrap: Resamples for the intervals; 0 for none.
         wrong: How many of the worst mistakes are shown.
         out: Folder for files; None for a new one below the run's.
-        root: The folder of the runs' folders.
-        tracking: The store; None as for a run.
-        trust: Open also a model that runs code of whoever made it.
-        experiment: The file of the experiment that weights alone are of.
+        opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
         RunError: There is no such model.
@@ -58,20 +53,10 @@ def evaluate(
     """
     from nnray.evaluation.threshold import CRITERIA
     from nnray.runners.evaluation import Request, evaluate_model
-    from nnray.runners.subject import open_subject
 
     _require("split", split, _SPLITS)
     _require("threshold_by", threshold_by, CRITERIA)
-    if not isinstance(model, str | Path):
-        tracking = tracking or model.tracking_uri
-        model = model.model_uri or model.folder
-    subject = open_subject(
-        str(model),
-        root=Path(root),
-        tracking=tracking,
-        trust=trust,
-        experiment=None if experiment is None else Path(experiment),
-    )
+    subject = open_model(model, **opening)
     request = Request(
         data=None if data is None else Path(data).expanduser(),
         part=split,
@@ -82,7 +67,7 @@ def evaluate(
         wrong=wrong,
         out=None if out is None else Path(out),
     )
-    return evaluate_model(subject, request, root=Path(root))
+    return evaluate_model(subject, request, root=root_of(opening))
 
 
 def _require(name: str, value: str | None, allowed: tuple[str, ...]) -> None:

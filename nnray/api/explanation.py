@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Unpack
 
-from nnray.api.named import open_model
+from nnray.api.named import Opening, open_model, root_of
 from nnray.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from nnray.runners.explanation import Explanation
+    from nnray.runners.explanation import Chosen, Explanation
     from nnray.runners.results import Result
+    from nnray.runners.subject import Part, Subject
 
 FIRST = 6
 """Examples that are explained where nobody says which."""
@@ -22,7 +23,7 @@ def explain(
     method: str | Sequence[str] = "integrated_gradients",
     *,
     inputs: str | Path | Sequence[str | Path] = (),
-    split: Literal["train", "val", "test"] = "test",
+    split: Part = "test",
     index: Sequence[int] = (),
     wrong: int | None = None,
     target: str | None = None,
@@ -30,10 +31,7 @@ def explain(
     check: bool = True,
     seed: int = 0,
     out: str | Path | None = None,
-    root: str | Path = "runs",
-    tracking: str | None = None,
-    trust: bool = False,
-    experiment: str | Path | None = None,
+    **opening: Unpack[Opening],
 ) -> Explanation:
     """Say which values of inputs a model's answers rest on, in pictures and numbers.
 
@@ -49,10 +47,7 @@ def explain(
         check: Whether to compare with the explanations of a model with random weights.
         seed: Of what explainers draw.
         out: Folder for files; None for a new one below the run's.
-        root: The folder of the runs' folders.
-        tracking: The store; None as for a run.
-        trust: Open also a model that runs code of whoever made it.
-        experiment: The file of the experiment that weights alone are of.
+        opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
         RunError: There is no such model.
@@ -61,27 +56,31 @@ def explain(
         IncompatibleModel: A method can't explain such a model.
     """
     from nnray.runners import explanation
-    from nnray.runners.explanation import chosen
 
     methods = explanation.read_methods([method] if isinstance(method, str) else method)
     if sum(map(bool, (inputs, index, wrong is not None))) > 1:
         raise ConfigError("explain", [Problem("", "choose by one of inputs, index and wrong")])
-    subject = open_model(model, root=root, tracking=tracking, trust=trust, experiment=experiment)
+    subject = open_model(model, **opening)
     if inputs:
         paths = [inputs] if isinstance(inputs, str | Path) else inputs
-        found = chosen.from_files(paths, subject, resize=resize)
-    elif wrong is not None:
-        found = chosen.most_wrong(split, subject, count=wrong)
+        chosen = explanation.from_files(paths, subject, resize=resize)
     else:
-        places = index or range(min(FIRST, len(subject.examples(split))))
-        found = chosen.from_split(split, subject, index=places)
+        chosen = _of_split(split, subject, index=index, wrong=wrong)
     return explanation.explain(
         subject,
-        found,
+        chosen,
         methods=methods,
         target=target,
         check=check,
         seed=seed,
-        root=Path(root),
+        root=root_of(opening),
         out=None if out is None else Path(out),
     )
+
+
+def _of_split(split: Part, subject: Subject, *, index: Sequence[int], wrong: int | None) -> Chosen:
+    from nnray.runners.explanation import from_split, most_wrong
+
+    if wrong is not None:
+        return most_wrong(split, subject, count=wrong)
+    return from_split(split, subject, index=index or range(min(FIRST, len(subject.examples(split)))))

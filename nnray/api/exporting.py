@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
-from nnray.api.named import open_model
+from nnray.api.named import Opening, open_model, root_of
 
 if TYPE_CHECKING:
     from nnray.runners.export.export import Exported
@@ -18,10 +18,7 @@ def export(
     to: Literal["torch-export", "onnx", "safetensors"],
     opset: int | None = None,
     out: str | Path | None = None,
-    root: str | Path = "runs",
-    tracking: str | None = None,
-    trust: bool = False,
-    experiment: str | Path | None = None,
+    **opening: Unpack[Opening],
 ) -> Exported:
     """Write a model in another format, and compare what was written with the model.
 
@@ -31,10 +28,7 @@ def export(
             ``safetensors``: the weights with what it takes to rebuild the model, which every verb takes.
         opset: Version of ONNX's operators; None for the exporter's own choice.
         out: Folder for the files; None for a new one below the run's.
-        root: The folder of the runs' folders.
-        tracking: The store; None as for a run.
-        trust: Open also a model that runs code of whoever made it.
-        experiment: The file of the experiment that weights alone are of.
+        opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
         RunError: There is no such model.
@@ -43,5 +37,5 @@ def export(
     """
     from nnray.runners.export.export import export as write
 
-    subject = open_model(model, root=root, tracking=tracking, trust=trust, experiment=experiment)
-    return write(subject, to=to, opset=opset, root=Path(root), out=None if out is None else Path(out))
+    subject = open_model(model, **opening)
+    return write(subject, to=to, opset=opset, root=root_of(opening), out=None if out is None else Path(out))

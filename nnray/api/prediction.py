@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, Unpack
 
-from nnray.api.named import open_model
+from nnray.api.named import Opening, open_model
 
 if TYPE_CHECKING:
     from nnray.config import Experiment
@@ -30,10 +30,7 @@ def predict(
     resize: bool = False,
     skip_unreadable: bool = False,
     on_ray: bool = False,
-    root: str | Path = "runs",
-    tracking: str | None = None,
-    trust: bool = False,
-    experiment: str | Path | None = None,
+    **opening: Unpack[Opening],
 ) -> Predictions:
     """Classify pictures, or rows of tables and arrays.
 
@@ -49,10 +46,7 @@ def predict(
         resize: Whether to scale pictures of another size than the model takes.
         skip_unreadable: Whether to pass over what can't be read, rather than to fail.
         on_ray: Whether to use the Ray cluster at ``RAY_ADDRESS``, or all cores of this machine.
-        root: The folder of the runs' folders; this and the rest as for ``evaluate``.
-        tracking: The store.
-        trust: Open also a model that runs code.
-        experiment: File of the experiment that weights alone are of.
+        opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
         RunError: There is no such model.
@@ -62,7 +56,7 @@ def predict(
     from nnray.data.inputs import read_inputs
     from nnray.runners import prediction
 
-    subject = open_model(model, root=root, tracking=tracking, trust=trust, experiment=experiment)
+    subject = open_model(model, **opening)
     named = [inputs] if isinstance(inputs, str | Path) else inputs
     told = _columns(subject.experiment, label, columns=columns)
     found = read_inputs(named, subject.info, resize=resize, skip_unreadable=skip_unreadable, **told)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from nnray.api.named import Opening, open_model, root_of, store_of
 from nnray.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from nnray.robustness.space import Norm
     from nnray.runners.results import Result
     from nnray.runners.robustness import AttackOutcome
-    from nnray.runners.subject import Part
+    from nnray.runners.subject import Part, Subject
 
 
 def attack(
@@ -29,11 +30,8 @@ def attack(
     limit: int | None = 1000,
     batch_size: int | None = None,
     seed: int = 0,
-    root: str | Path = "runs",
-    tracking: str | None = None,
-    trust: bool = False,
-    experiment: str | Path | None = None,
     out: str | Path | None = None,
+    **opening: Unpack[Opening],
 ) -> AttackOutcome:
     """Measure the accuracy of a model under attack, and on corrupted images.
 
@@ -51,11 +49,8 @@ def attack(
         limit: The first so many of them; None for all.
         batch_size: Examples at a time; None for ``training.eval_batch_size``.
         seed: Of all draws.
-        root: The folder of the runs' folders.
-        tracking: The store; None as for a run.
-        trust: Open also a model that runs code of whoever made it.
-        experiment: The file of the experiment that weights alone are of.
         out: Folder for files; None for a new one below the run's.
+        opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
         RunError: There is no such model.
@@ -64,7 +59,6 @@ def attack(
     """
     from nnray.runners.robustness import Request, attack_model
     from nnray.runners.robustness.plugins import attacks_of, corruptions_of
-    from nnray.runners.subject import open_subject
 
     corruptions = _listed(corruptions)
     methods = _listed(method) or (() if corruptions else ("pgd",))
@@ -72,9 +66,7 @@ def attack(
     _require_use(methods, corruptions, baseline=baseline, only_attacks={**common, "epsilon": epsilon or None})
     made = attacks_of(methods, common={key: value for key, value in common.items() if value is not None})
     corrupted = corruptions_of(corruptions)
-    reference, tracking = _reference(model, tracking)
-    places: dict[str, Any] = {"root": Path(root), "tracking": tracking, "trust": trust}
-    subject = open_subject(reference, **places, experiment=None if experiment is None else Path(experiment))
+    subject = open_model(model, **opening)
     request = Request(
         attacks=made,
         corruptions=corrupted,
@@ -83,9 +75,9 @@ def attack(
         limit=limit,
         batch_size=batch_size,
         seed=seed,
-        baseline=None if baseline is None else open_subject(baseline, **places),
+        baseline=None if baseline is None else _baseline(baseline, model, opening),
     )
-    return attack_model(subject, request, root=Path(root), out=None if out is None else Path(out))
+    return attack_model(subject, request, root=root_of(opening), out=None if out is None else Path(out))
 
 
 def _require_use(
@@ -108,7 +100,7 @@ def _listed(names: str | Sequence[str]) -> Sequence[str]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _reference(model: str | Path | Result, tracking: str | None) -> tuple[str, str | None]:
-    if isinstance(model, str | Path):
-        return str(model), tracking
-    return model.model_uri or str(model.folder), tracking or model.tracking_uri
+def _baseline(name: str, model: str | Path | Result, opening: Opening) -> Subject:
+    """By default out of the store that the model is from; an experiment's file is of the model alone."""
+    tracking = opening.get("tracking") or store_of(model)
+    return open_model(name, root=root_of(opening), tracking=tracking, trust=opening.get("trust", False))

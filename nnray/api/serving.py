@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from nnray.api.named import open_model
+from nnray.api.named import Opening, open_model
 from nnray.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ def serve(
     threads: int | None = None,
     max_body_mib: float = 16.0,
     max_examples: int = 10_000,
-    root: str | Path = "runs",
-    tracking: str | None = None,
-    trust: bool = False,
-    experiment: str | Path | None = None,
+    **opening: Unpack[Opening],
 ) -> None:
     """Answer requests in MLflow's protocol; returns when Ctrl-C or SIGTERM has ended it.
 
@@ -37,10 +34,7 @@ def serve(
         threads: Of a forward pass; None for torch's own choice.
         max_body_mib: Size of a request's body.
         max_examples: Of a request.
-        root: The folder of the runs' folders.
-        tracking: The store; None as for a run.
-        trust: Open also a model that runs code of whoever made it.
-        experiment: The file of the experiment that weights alone are of.
+        opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
         RunError: There is no such model.
@@ -59,7 +53,7 @@ def serve(
     )
     # The port first: that it is taken is known at once, not once a model is loaded.
     with contextlib.closing(listen(host, port)) as listener:
-        subject = open_model(model, root=root, tracking=tracking, trust=trust, experiment=experiment)
+        subject = open_model(model, **opening)
         limits = Limits(body_bytes=int(max_body_mib * 2**20))
         app = application(
             subject, batch_size=batch_size, threads=threads, max_examples=max_examples, limits=limits

@@ -164,7 +164,7 @@ class Findings:
     def _rows(self, uri: str, run_id: str) -> Iterator[MetricRow]:
         """A row for each value that is not the newest one already."""
         named = {clean_name(name): value for name, value in self._metrics.items()}
-        known, time_ms = newest(uri, run_id, named), now_ms()
+        known, time_ms = newest(uri, run_id, names=named), now_ms()
         for name, value in named.items():
             step, before = known.get(name, (-1, float("nan")))
             if before != value:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nnray.tracking.client import make_client
 
 
-def newest(uri: str, run_id: str, names: Iterable[str]) -> dict[str, tuple[int, float]]:
+def newest(uri: str, run_id: str, *, names: Iterable[str]) -> dict[str, tuple[int, float]]:
     """The newest ``(step, value)`` of metrics of a run; those that it doesn't have are left out.
 
     Args:

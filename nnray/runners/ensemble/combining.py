@@ -115,7 +115,7 @@ def stack(table: Table) -> Made:
         _described(members, {"name": "stack", "classes": num_classes}),
         members,
         f"stack of {len(members)} members, l2 {found.l2:g}",
-        metrics_of(found.held_out, held.targets, table.task),
+        metrics_of(found.held_out, held.targets, task=table.task),
         "estimated by cross-validation",
         details={"l2": found.l2, "losses_by_l2": {f"{k:g}": v for k, v in found.losses.items()}},
     )
@@ -124,7 +124,7 @@ def stack(table: Table) -> Made:
 def selection(table: Table) -> Made:
     """Members taken greedily, with replacement, by the loss of their mean on validation examples."""
     held = table.held
-    found = select(held.logp, lambda logp: -metrics_of(logp, held.targets, table.task)["loss"])
+    found = select(held.logp, lambda logp: -metrics_of(logp, held.targets, task=table.task)["loss"])
     kept = [m for m, count in enumerate(found.counts) if count]
     members, total = [table.members[m] for m in kept], sum(found.counts)
     weights = [found.counts[m] / total for m in kept]
@@ -135,7 +135,7 @@ def selection(table: Table) -> Made:
         _described(members, combine),
         members,
         f"{len(kept)} of {len(found.counts)} members, taken {total} times greedily",
-        metrics_of(ensemble.combine(held.logp[kept]), held.targets, table.task),
+        metrics_of(ensemble.combine(held.logp[kept]), held.targets, task=table.task),
         "members were taken by it, so it is too good",
         weights,
         details={"losses": [-score for score in found.path]},
@@ -153,7 +153,7 @@ def uniform_soup(table: Table) -> Made:
 def soup(table: Table) -> Made:
     """One network with the mean of some members' weights, each taken if the soup is no worse with it."""
     held = table.held
-    scores = [table.score(metrics_of(logp, held.targets, table.task)) for logp in held.logp]
+    scores = [table.score(metrics_of(logp, held.targets, task=table.task)) for logp in held.logp]
     order = sorted(range(len(scores)), key=lambda m: -scores[m])
     members = [table.members[m] for m in order]
 
@@ -179,7 +179,7 @@ def _plain(table: Table, combine: Mapping[str, Any], *, text: str) -> Made:
     ensemble, val = _ensemble(table.members, combine), dict[str, float]()
     if table.answers is not None:
         with torch.no_grad():
-            val = metrics_of(ensemble.combine(table.answers.logp), table.answers.targets, table.task)
+            val = metrics_of(ensemble.combine(table.answers.logp), table.answers.targets, task=table.task)
     return Made(ensemble, _described(table.members, combine), table.members, text, val)
 
 

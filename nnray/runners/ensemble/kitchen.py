@@ -44,7 +44,7 @@ class Kitchen:
             modules, names = [m.module for m in self._members], [m.name for m in self._members]
             answers = ask(modules, self._batches(val), names=names, device=self._device)
             said = zip(names, answers.logp, strict=True)
-            self._alone = {name: metrics_of(logp, answers.targets, self._task) for name, logp in said}
+            self._alone = {name: metrics_of(logp, answers.targets, task=self._task) for name, logp in said}
         metric, is_max = self._metric()
         return Table(
             members=self._members,
@@ -73,7 +73,7 @@ class Kitchen:
             return nothing, [f"test: not measured, {problem}" for problem in problems]
         modules = [member.module.to(self._device) for member in made.members]
         answers = answers_of(made.module.to(self._device), modules)
-        return measure(answers, self._batches(split), self._task), []
+        return measure(answers, self._batches(split), task=self._task), []
 
     def _measured(self, module: nn.Module) -> Metrics:
         assert self.splits.val is not None

@@ -51,7 +51,7 @@ def ask(
     return found
 
 
-def metrics_of(logp_NK: Tensor, targets_N: Tensor, task: Task) -> dict[str, float]:
+def metrics_of(logp_NK: Tensor, targets_N: Tensor, *, task: Task) -> dict[str, float]:
     """The task's metrics of log-probabilities."""
     sums = task.eval_sums(logp_NK.float(), targets_N)
     return task.summarize(to_sums({name: value.cpu() for name, value in sums.items()}, len(targets_N)))
@@ -59,7 +59,7 @@ def metrics_of(logp_NK: Tensor, targets_N: Tensor, task: Task) -> dict[str, floa
 
 @torch.no_grad()
 def measure(
-    answers: Callable[[Tensor], Sequence[Tensor]], batches: Pairs, task: Task
+    answers: Callable[[Tensor], Sequence[Tensor]], batches: Pairs, *, task: Task
 ) -> list[dict[str, float]]:
     """The task's metrics of each answer, in one pass that keeps no outputs.
 

@@ -63,7 +63,7 @@ class Given:
         return len(self.split)
 
 
-def own_examples(subject: Subject, splits: DataSplits, part: Part) -> Given:
+def own_examples(subject: Subject, splits: DataSplits, *, part: Part) -> Given:
     """A split of the data that a model was trained with.
 
     Args:

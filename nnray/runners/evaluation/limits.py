@@ -12,7 +12,7 @@ _FEW, _WIDE = 30, 0.05
 _NAMED = 20
 
 
-def limits(subject: Subject, given: Given, measured: Measured) -> list[str]:
+def limits(subject: Subject, given: Given, *, measured: Measured) -> list[str]:
     """Each in one sentence.
 
     Args:

@@ -36,7 +36,7 @@ def inputs_at(batches: Iterable[tuple[Tensor, Tensor]], index: Sequence[int]) ->
     return torch.stack([found[place] for place in index])
 
 
-def mistakes_picture(wrong: Sequence[WrongExample], inputs: Tensor, classes: Sequence[str]) -> Figure:
+def mistakes_picture(wrong: Sequence[WrongExample], inputs: Tensor, *, classes: Sequence[str]) -> Figure:
     """A grid of images: what each is, what it is taken for, and how surely.
 
     Shape:
@@ -59,7 +59,7 @@ def mistakes_picture(wrong: Sequence[WrongExample], inputs: Tensor, classes: Seq
     return figure
 
 
-def mistakes_table(wrong: Sequence[WrongExample], inputs: Tensor, classes: Sequence[str]) -> str:
+def mistakes_table(wrong: Sequence[WrongExample], inputs: Tensor, *, classes: Sequence[str]) -> str:
     """The same for rows of a table, as text: the first values of each.
 
     Shape:

@@ -160,7 +160,7 @@ def _examples(subject: Subject, request: Request) -> tuple[Given, DataSplits | N
     if request.data is not None:
         return given_examples(subject, request.data, part=request.part, label=request.label), own
     assert own is not None
-    return own_examples(subject, own, request.part or "test"), own
+    return own_examples(subject, own, part=request.part or "test"), own
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def _validation(subject: Subject, own: DataSplits) -> Predictions:
             f"{own.info.name}: has no validation split to fit a temperature or threshold on; the test split "
             "is not taken for it, as its figures would then be too good: train with data.validation"
         )
-    given = own_examples(subject, own, "val")
+    given = own_examples(subject, own, part="val")
     return collect(subject.module, given.batches(), where=given.name)
 
 
@@ -225,7 +225,8 @@ def _write(found: Findings, given: Given, measured: Measured) -> None:
         **measured.to_dict(),
     }
     found.text(json.dumps(report, indent=1, allow_nan=False), "report.json")
-    title, parts = f"{subject.experiment.name}: model card", card(subject, given, measured, files=pictures)
+    title = f"{subject.experiment.name}: model card"
+    parts = card(subject, given, measured=measured, files=pictures)
     found.text(to_markdown(title, parts), "card.md")
     found.text(to_html(title, parts), "card.html")
 
@@ -236,7 +237,8 @@ def _mistakes(found: Findings, given: Given, measured: Measured) -> list[Path]:
         return []
     inputs: Tensor = inputs_at(given.batches(), [example.index for example in measured.wrong])
     if inputs.ndim == 4 and inputs.shape[1] in (1, 3):
-        figure = mistakes_picture(measured.wrong, inputs, measured.classes)
+        figure = mistakes_picture(measured.wrong, inputs, classes=measured.classes)
         return [save(figure, found.folder / "mistakes.png")]
-    found.text(mistakes_table(measured.wrong, torch.flatten(inputs, 1), measured.classes), "mistakes.txt")
+    table = mistakes_table(measured.wrong, torch.flatten(inputs, 1), classes=measured.classes)
+    found.text(table, "mistakes.txt")
     return []

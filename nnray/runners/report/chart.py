@@ -93,18 +93,18 @@ def frame(
     for value, text in y.ticks():
         at = y.at(value)
         yield Html(f'<path class="g" d="M{_LEFT:g} {at:.1f}H{WIDTH - _RIGHT:g}"/>')
-        yield label(text, _LEFT - 5, at + 4, anchor="end")
+        yield label(text, x=_LEFT - 5, y=at + 4, anchor="end")
     for value, text in x.ticks() if x_ticks is None else x_ticks:
-        yield label(text, x.at(value), HEIGHT - _BOTTOM + 15)
+        yield label(text, x=x.at(value), y=HEIGHT - _BOTTOM + 15)
     yield Html(f'<path class="a" d="M{_LEFT:g} {HEIGHT - _BOTTOM:g}H{WIDTH - _RIGHT:g}"/>')
-    yield label(x_label, (_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6)
+    yield label(x_label, x=(_LEFT + WIDTH - _RIGHT) / 2, y=HEIGHT - 6)
     if y_label:
         middle = (HEIGHT - _BOTTOM + _TOP) / 2
         turned = f'text-anchor="middle" transform="translate(11 {middle:g}) rotate(-90)"'
         yield Html(f"<text {turned}>{escape(y_label)}</text>")
 
 
-def label(text: str, x: float, y: float, *, anchor: str = "middle") -> Html:
+def label(text: str, *, x: float, y: float, anchor: str = "middle") -> Html:
     """Words in a picture."""
     return Html(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')
 
@@ -138,9 +138,8 @@ def _heights(line: Line) -> Iterator[float]:
 def _mark(name: str, at: float, x: Axis) -> Html:
     left = x.at(at) > WIDTH * 0.6
     path = Html(f'<path class="mark" d="M{x.at(at):.1f} {_TOP:g}V{HEIGHT - _BOTTOM:g}"/>')
-    return join(
-        (path, label(name, x.at(at) + (-4 if left else 4), _TOP + 10, anchor="end" if left else "start"))
-    )
+    beside, anchor = (-4, "end") if left else (4, "start")
+    return join((path, label(name, x=x.at(at) + beside, y=_TOP + 10, anchor=anchor)))
 
 
 def _draw(line: Line, color: int, x: Axis, y: Axis) -> Iterator[Html]:

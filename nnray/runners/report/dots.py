@@ -78,11 +78,11 @@ def bar_chart(shares: Mapping[str, float], *, title: str) -> Html:
     room, drawn = WIDTH - _NAMES - 48, list[Html]()
     for i, (name, share) in enumerate(shares.items()):
         top, length = i * _ROW + 5, room * share / longest
-        drawn.append(label(name, _NAMES - 6, top + 12, anchor="end"))
+        drawn.append(label(name, x=_NAMES - 6, y=top + 12, anchor="end"))
         drawn.append(
             Html(f'<rect class="f0" x="{_NAMES:g}" y="{top:g}" width="{length:.1f}" height="{_BAR:g}"/>')
         )
-        drawn.append(label(f"{share:.0%}", _NAMES + length + 5, top + 12, anchor="start"))
+        drawn.append(label(f"{share:.0%}", x=_NAMES + length + 5, y=top + 12, anchor="start"))
     return figure(title, svg(drawn, title, height=max(1, len(shares)) * _ROW + 6))
 
 

@@ -45,9 +45,9 @@ def _height(share: float) -> float:
 
 def _axis(x: float, column: Column, trials: Sequence[Trial]) -> Iterator[Html]:
     yield Html(f'<path class="a" d="M{x:g} {_TOP:g}V{_TOP + _TALL:g}"/>')
-    yield label(column.title, x, _TOP - 14)
+    yield label(column.title, x=x, y=_TOP - 14)
     for share, text in column.labels(trials):
-        yield label(text, x - 5, _height(share) + 4, anchor="end")
+        yield label(text, x=x - 5, y=_height(share) + 4, anchor="end")
 
 
 def _below(columns: Sequence[Column], trials: Sequence[Trial]) -> float:

@@ -62,7 +62,7 @@ def test_the_temperature_is_fitted_on_the_validation_split(trained: Trained, eva
 
 def test_findings_are_in_the_run_that_made_the_model(trained: Trained, evaluated: Evaluated) -> None:
     names = ["evaluate.test.accuracy", "evaluate.test.accuracy_low", "evaluate.test.temperature"]
-    recorded = newest(trained.tracking, trained.result.run_id, dict.fromkeys(names, 0.0))
+    recorded = newest(trained.tracking, trained.result.run_id, names=names)
     assert recorded["evaluate.test.accuracy"][1] == evaluated.metrics["accuracy"]
     assert recorded["evaluate.test.accuracy_low"][1] == evaluated.intervals["accuracy"][0]
     assert recorded.keys() == set(names)
