@@ -20,52 +20,62 @@ from nnray.cli.options import (
     running,
 )
 
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="fgsm, pgd, mim, deepfool, square; several, each by its own --method. By default pgd.",
+        show_default=False,
+    ),
+]
+Epsilons = Annotated[
+    str | None,
+    typer.Option(
+        "--epsilon",
+        metavar="E,...",
+        help="Bounds: pixel values from 0 to 1, or standard deviations of a table's features.",
+        show_default=False,
+    ),
+]
+Norm = Annotated[
+    Literal["linf", "l2"] | None, typer.Option(help="How a move is measured.", show_default=False)
+]
+Steps = Annotated[int | None, typer.Option(help="Of each attack.", show_default=False)]
+Restarts = Annotated[int | None, typer.Option(help="Of each attack.", show_default=False)]
+Corruptions = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|NAME,...", help="Corrupt images: noise, blur, light, shifts, jpeg.", show_default=False
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Errors on corrupted images are relative to its.", show_default=False),
+]
+Split = Annotated[Literal["test", "val", "train"], typer.Option(help="Whose examples.")]
+Limit = Annotated[int, typer.Option(min=0, help="Its first examples; 0 for all.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Examples at a time; by default the experiment's.", show_default=False),
+]
+Seed = Annotated[int, typer.Option(help="Of all draws.")]
+
 
 def attack(
     model: Model,
     *,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:KEY=VALUE,...]",
-            help="fgsm, pgd, mim, deepfool, square; several, each by its own --method. By default pgd.",
-            show_default=False,
-        ),
-    ] = None,
-    epsilon: Annotated[
-        str | None,
-        typer.Option(
-            metavar="E,...",
-            help="Bounds: pixel values from 0 to 1, or standard deviations of a table's features.",
-            show_default=False,
-        ),
-    ] = None,
-    norm: Annotated[
-        Literal["linf", "l2"] | None, typer.Option(help="How a move is measured.", show_default=False)
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Of each attack.", show_default=False)] = None,
-    restarts: Annotated[int | None, typer.Option(help="Of each attack.", show_default=False)] = None,
-    corruptions: Annotated[
-        str | None,
-        typer.Option(
-            metavar="all|NAME,...",
-            help="Corrupt images: noise, blur, light, shifts, jpeg.",
-            show_default=False,
-        ),
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL", help="Errors on corrupted images are relative to its.", show_default=False
-        ),
-    ] = None,
-    split: Annotated[Literal["test", "val", "train"], typer.Option(help="Whose examples.")] = "test",
-    limit: Annotated[int, typer.Option(min=0, help="Its first examples; 0 for all.")] = 1000,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Examples at a time; by default the experiment's.", show_default=False),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    method: Methods = None,
+    epsilon: Epsilons = None,
+    norm: Norm = None,
+    steps: Steps = None,
+    restarts: Restarts = None,
+    corruptions: Corruptions = None,
+    baseline: Baseline = None,
+    split: Split = "test",
+    limit: Limit = 1000,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
     out: Out = None,
     root: Root = Path("runs"),
     tracking: Tracking = None,

@@ -20,36 +20,41 @@ from nnray.cli.options import (
     running,
 )
 
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Other labelled data: a folder CLASS/*, .csv, .parquet, .npz, or an experiment file.",
+        show_default=False,
+    ),
+]
+Split = Annotated[
+    Literal["train", "val", "test"] | None,
+    typer.Option(help="By default test, or all of --data.", show_default=False),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Labels of a table; by default the model's.", show_default=False),
+]
+Temperature = Annotated[bool, typer.Option("--temperature", help="Calibrate first, on the validation split.")]
+ThresholdBy = Annotated[
+    Literal["accuracy", "balanced_accuracy", "f1"] | None,
+    typer.Option(help="Of two classes: part them so, on the validation split.", show_default=False),
+]
+Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for intervals; 0 for none.")]
+Wrong = Annotated[int, typer.Option(min=0, help="So many of the worst mistakes are shown.")]
+
 
 def evaluate(
     model: Model,
     *,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="PATH",
-            help="Other labelled data: a folder CLASS/*, .csv, .parquet, .npz, or an experiment file.",
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[
-        Literal["train", "val", "test"] | None,
-        typer.Option("--split", help="By default test, or all of --data.", show_default=False),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="Labels of a table; by default the model's.", show_default=False),
-    ] = None,
-    temperature: Annotated[
-        bool, typer.Option("--temperature", help="Calibrate first, on the validation split.")
-    ] = False,
-    threshold_by: Annotated[
-        Literal["accuracy", "balanced_accuracy", "f1"] | None,
-        typer.Option(help="Of two classes: part them so, on the validation split.", show_default=False),
-    ] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for intervals; 0 for none.")] = 1000,
-    wrong: Annotated[int, typer.Option(min=0, help="So many of the worst mistakes are shown.")] = 25,
+    data: Data = None,
+    split: Split = None,
+    label: Label = None,
+    temperature: Temperature = False,
+    threshold_by: ThresholdBy = None,
+    bootstrap: Bootstrap = 1000,
+    wrong: Wrong = 25,
     out: Out = None,
     root: Root = Path("runs"),
     tracking: Tracking = None,

@@ -13,6 +13,7 @@ from nnray.cli.options import (
     Model,
     Out,
     Quiet,
+    Resize,
     Root,
     Tracking,
     Trust,
@@ -20,45 +21,47 @@ from nnray.cli.options import (
     running,
 )
 
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="Of `nnray list explainers`, integrated_gradients if none; may be given again.",
+        show_default=False,
+    ),
+]
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Option("--inputs", help="A file or folder to explain; may be given again.", show_default=False),
+]
+Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Or examples of this split:")]
+Index = Annotated[
+    str | None, typer.Option(metavar="3,17", help="those at these places, from 0;", show_default=False)
+]
+Wrong = Annotated[
+    int | None,
+    typer.Option(min=1, max=256, help="or so many that are wrong with most confidence.", show_default=False),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="To be explained; by default the model's.", show_default=False),
+]
+Check = Annotated[bool, typer.Option("--check/--no-check", help="Compare with a model of random weights.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of what explainers draw.")]
+
 
 def explain(
     model: Model,
     *,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            metavar="NAME[:KEY=VALUE,...]",
-            help="Of `nnray list explainers`, integrated_gradients if none; may be given again.",
-            show_default=False,
-        ),
-    ] = None,
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Option("--inputs", help="A file or folder to explain; may be given again.", show_default=False),
-    ] = None,
-    split: Annotated[
-        Literal["train", "val", "test"], typer.Option(help="Or examples of this split:")
-    ] = "test",
-    index: Annotated[
-        str | None,
-        typer.Option(metavar="3,17", help="those at these places, from 0;", show_default=False),
-    ] = None,
-    wrong: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=256, help="or so many that are wrong with most confidence.", show_default=False
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="CLASS", help="To be explained; by default the model's.", show_default=False),
-    ] = None,
-    resize: Annotated[bool, typer.Option("--resize", help="Scale pictures to the model's size.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Compare with a model of random weights.")
-    ] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of what explainers draw.")] = 0,
+    method: Methods = None,
+    inputs: Inputs = None,
+    split: Split = "test",
+    index: Index = None,
+    wrong: Wrong = None,
+    target: Target = None,
+    resize: Resize = False,
+    check: Check = True,
+    seed: Seed = 0,
     out: Out = None,
     root: Root = Path("runs"),
     tracking: Tracking = None,

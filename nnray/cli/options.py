@@ -51,6 +51,7 @@ ExperimentFile = Annotated[
 Out = Annotated[
     Path | None, typer.Option("--out", help="Where files go; by default below the run.", show_default=False)
 ]
+Resize = Annotated[bool, typer.Option("--resize", help="Scale pictures to the model's size.")]
 Json = Annotated[bool, typer.Option("--json", help="The last line of stdout is one JSON object.")]
 
 

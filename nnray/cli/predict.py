@@ -11,7 +11,18 @@ from typing import Annotated, Literal, TextIO
 
 import typer
 
-from nnray.cli.options import ExperimentFile, Json, Model, Quiet, Root, Tracking, Trust, print_result, running
+from nnray.cli.options import (
+    ExperimentFile,
+    Json,
+    Model,
+    Quiet,
+    Resize,
+    Root,
+    Tracking,
+    Trust,
+    print_result,
+    running,
+)
 
 Inputs = Annotated[
     list[Path],
@@ -43,7 +54,6 @@ Columns = Annotated[
     str | None,
     typer.Option(metavar="A,B,...", help="Columns to take, in the model's order.", show_default=False),
 ]
-Resize = Annotated[bool, typer.Option("--resize", help="Scale pictures to the model's size.")]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Pass over what can't be read.")]
 OnRay = Annotated[
     bool, typer.Option("--ray", help="Use the cluster at RAY_ADDRESS, or all cores of this machine.")
