@@ -83,7 +83,8 @@ def _name_axes(axes: Axes, classes: Sequence[str]) -> None:
 
 
 def _curves_picture(measured: Measured, curves: Sequence[Curve], *, is_roc: bool) -> Figure:
-    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 5.2))
+    figure.subplots_adjust(0.1, 0.1, 0.98, 0.93)
     axes: Axes = figure.subplots()
     areas = [row.auroc if is_roc else row.average_precision for row in measured.by_class]
     style: Literal["default", "steps-pre"] = "default" if is_roc else "steps-pre"
@@ -123,14 +124,16 @@ def _finish_curves(axes: Axes, *, is_roc: bool, some: bool) -> None:
     )
     names = ("false positive rate", "true positive rate") if is_roc else ("recall", "precision")
     axes.set(xlabel=names[0], ylabel=names[1], xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-    axes.set_title("ROC, one class against the rest" if is_roc else "Precision over recall")
+    axes.set_title("ROC, one class against the rest" if is_roc else "Precision over recall", y=1)
     _tidy(axes)
 
 
 def reliability_picture(measured: Measured) -> Figure:
     """Accuracy by confidence, beside where they would be equal, and how many examples are where."""
     before = measured.uncalibrated
-    figure = Figure(figsize=(10 if before else 5.4, 5.6), layout="constrained")
+    width = 10 if before else 5.4
+    figure = Figure(figsize=(width, 5.6))
+    figure.subplots_adjust(0.68 / width, 0.09, 1 - 0.18 / width, 0.94, 0.2, 0.08)
     cells = figure.subplots(2, 2 if before else 1, squeeze=False, height_ratios=(3, 1), sharex=True)
     if before is not None:
         _reliability(cells[0, 0], cells[1, 0], before, title="as trained")
@@ -157,7 +160,8 @@ def _reliability(upper: Axes, lower: Axes, found: Reliability, *, title: str) ->
         label="gap to confidence",
     )
     upper.plot([0, 1], [0, 1], color=_DARK, lw=1, ls="--")
-    upper.set(ylabel="accuracy", ylim=(0, 1.02), title=f"{title}: ECE {found.ece:.4f}, MCE {found.mce:.3f}")
+    upper.set(ylabel="accuracy", ylim=(0, 1.02))
+    upper.set_title(f"{title}: ECE {found.ece:.4f}, MCE {found.mce:.3f}", y=1)
     upper.legend(loc="upper left", fontsize=8)
     lower.bar(middles[there], found.count[there], width * 0.94, color=_FAINT)
     lower.set(xlabel="confidence", ylabel="examples", xlim=(0, 1), yscale="log")
