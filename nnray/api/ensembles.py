@@ -34,7 +34,8 @@ def ensemble(
         combine: ``mean`` of probabilities; majority ``vote``; ``stack``, a logistic regression on what they
             say; ``select``, members taken greedily and again; ``soup`` and ``uniform_soup``, one network
             with the mean of some or all members' weights.
-        top: Trials of each sweep; None for 5, or all for ``select`` and ``soup``.
+        top: Trials of each sweep that came to their end; None for 5, or for all trials, those stopped early
+            too, for ``select`` and ``soup``.
         test: Whether to measure on the test split: leave it out while rules are compared.
         register: Name to register it under; None for the experiment's.
         alias: Points to it there.

@@ -41,6 +41,7 @@ class Member:
         experiment: That it was trained by.
         info: Of the data that it was trained on.
         origin: Of the sweep that it is a trial of, or its own.
+        state: How it ended, where it is a trial of a sweep.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Member:
     experiment: Experiment
     info: DataInfo
     origin: Origin
+    state: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """What is recorded of it."""
@@ -90,7 +92,7 @@ def find_members(
 
     Args:
         references: As for ``open_subject``; a sweep's folder or id stands for its trials.
-        top: Trials of a sweep; None for all that have a model.
+        top: Of each sweep, so many trials that came to their end; None for all that have a model.
         data: Where their data are kept.
         root: The folder of the runs' folders.
         tracking: The store.
@@ -112,11 +114,11 @@ def find_members(
 
 
 def of_sweep(run: RunFolder, *, top: int | None, data: Data, prefix: str = "") -> list[Member]:
-    """The best trials of a sweep, best first; those that came to their end before those stopped early.
+    """The best trials of a sweep, best first.
 
     Args:
         run: Of the sweep.
-        top: How many; None for all that have a model.
+        top: How many of those that came to their end; None for all that have a model.
         data: Where their data are kept.
         prefix: Of their names.
 
@@ -135,13 +137,25 @@ def of_sweep(run: RunFolder, *, top: int | None, data: Data, prefix: str = "") -
         mlflow_experiment=experiment.tracking.experiment or experiment.name,
         folder=run.path,
     )
-    chosen = eligible(run)[:top]
+    chosen = best(eligible(run), top)
     if not chosen:
         raise RunError(f"{run.name}: no trial has a model below {run.path / 'trials'}; begin the sweep again")
     return [
         replace(_of_trial(run, trial, experiment, data=data, origin=origin), name=f"{prefix}{_name(trial)}")
         for trial in chosen
     ]
+
+
+def best(trials: Sequence[Trial], top: int | None) -> list[Trial]:
+    """The first so many that came to their end; None for all.
+
+    A trial that was stopped early was stopped because it was behind: in a mean it counts as much as
+    the best one. It is taken only where there would not be two members without it.
+    """
+    if top is None:
+        return list(trials)
+    finished = [trial for trial in trials if trial.state == "finished"]
+    return finished[:top] if len(finished) > 1 else list(trials[: min(top, 2)])
 
 
 def eligible(run: RunFolder) -> list[Trial]:
@@ -164,6 +178,21 @@ def eligible(run: RunFolder) -> list[Trial]:
         and model_file(run.path, trial.number).exists()
     ]
     return sorted(usable, key=lambda trial: trial.state != "finished")
+
+
+def shortfalls(members: Sequence[Member], top: int | None) -> Iterator[str]:
+    """What a person should know where a sweep has fewer trials to give than were asked for."""
+    trials = [member for member in members if member.state]
+    for sweep in dict.fromkeys(member.origin.run for member in trials):
+        own = [member for member in trials if member.origin.run == sweep]
+        stopped = [member.name for member in own if member.state != "finished"]
+        if top is not None and stopped:
+            yield f"{sweep}: fewer than two trials came to their end, so {', '.join(stopped)} is taken"
+        elif top is not None and len(own) < top:
+            yield (
+                f"{sweep}: {len(own)} trials came to their end; those stopped early are behind, and are left "
+                "to select and soup, which choose among all"
+            )
 
 
 def require_same_task(members: Sequence[Member]) -> None:
@@ -237,7 +266,7 @@ def _of_trial(run: RunFolder, trial: Trial, experiment: Experiment, *, data: Dat
         module = restore(own, splits, data=path.read_bytes())
     except (SafetensorError, RuntimeError) as error:
         raise RunError(f"the model of trial {trial.number} can't be read from {path}: {error}") from error
-    return Member(_name(trial), module, about(own, splits.info), own, splits.info, origin)
+    return Member(_name(trial), module, about(own, splits.info), own, splits.info, origin, trial.state)
 
 
 def _name(trial: Trial) -> str:

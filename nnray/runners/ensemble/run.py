@@ -11,7 +11,7 @@ from nnray.errors import RunError
 from nnray.runners.ensemble.combining import RULES, SEARCHING
 from nnray.runners.ensemble.kitchen import Kitchen
 from nnray.runners.ensemble.measuring import Metrics
-from nnray.runners.ensemble.members import Data, find_members
+from nnray.runners.ensemble.members import Data, find_members, shortfalls
 from nnray.runners.ensemble.outcome import EnsembleOutcome
 from nnray.runners.ensemble.record import Finished
 
@@ -36,7 +36,8 @@ def ensemble(
     Args:
         references: Sweeps and models.
         combine: The rule.
-        top: Trials of a sweep; None for 5, or all where the rule finds out itself which to take.
+        top: Trials of a sweep that came to their end; None for 5, or for all trials where the rule finds
+            out itself which to take.
         test: Whether to measure on the test split.
         register: Name to register it under; None for the experiment's.
         alias: Points to it there.
@@ -68,7 +69,12 @@ def ensemble(
         | {"metrics": _prefixed("val", alone[i]) | _prefixed("test", tested[i])}
         for i, member in enumerate(made.members)
     ]
-    notes = [*kitchen.notes, *([f"validation: {made.caveat}"] if made.caveat else []), *notes]
+    notes = [
+        *shortfalls(members, number),
+        *kitchen.notes,
+        *([f"validation: {made.caveat}"] if made.caveat else []),
+        *notes,
+    ]
     finished = Finished(references, combine, made, rows, metrics, notes, kitchen.splits)
     return finished.record(
         root, register=register or members[0].experiment.registered_name, alias=alias, began=began

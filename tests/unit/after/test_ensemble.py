@@ -24,13 +24,24 @@ from nnray.evaluation.evaluate import evaluate
 from nnray.runners.ensemble import EnsembleOutcome
 from nnray.runners.ensemble.combining import vote
 from nnray.runners.ensemble.kitchen import Kitchen
-from nnray.runners.ensemble.members import Data, Member, eligible, find_members, require_same_task
+from nnray.runners.ensemble.members import (
+    Data,
+    Member,
+    best,
+    eligible,
+    find_members,
+    require_same_task,
+    shortfalls,
+)
 from nnray.runners.ensemble.unseen import leaks
 from nnray.runners.subject import Part, Subject, open_subject
+from nnray.runners.sweep.journal import State
+from nnray.runners.sweep.ledger import Trial
 from nnray.training.weights import weights_sha256
 from tests.unit.after.conftest import Trained, train_in
 from tests.unit.after.swept import Swept, sweep_in
 
+STATES: list[State] = ["finished", "pruned", "pruned"]
 RULES = ["mean", "vote", "stack", "select", "soup", "uniform_soup"]
 TRIALS: list[dict[str, Any]] = [
     {"optimizer.lr": 1e-3},
@@ -83,6 +94,27 @@ def test_the_best_trials_are_members_and_those_that_ended_come_first(swept: Swep
     names = [member.name for member in members_of(swept)]
     assert names == [*(f"trial {number}" for number in finished), "trial 3 (pruned)"]
     assert [member.name for member in members_of(swept, top=2)] == names[:2]
+
+
+def test_a_trial_that_was_stopped_is_no_member_but_to_choose_from(swept: Swept) -> None:
+    assert [member.state for member in members_of(swept, top=4)] == ["finished"] * 3
+    outcome = nnray.ensemble(swept.run.name, top=4, root=swept.root)
+    assert len(outcome.members) == 3
+    assert any("3 trials came to their end" in note for note in outcome.notes)
+    assert nnray.ensemble(swept.run.name, top=3, root=swept.root).notes == []
+
+
+@pytest.mark.parametrize(("top", "taken"), [(1, [0]), (2, [0, 1]), (5, [0, 1]), (None, [0, 1, 2])])
+def test_stopped_trials_make_up_two_where_there_are_not_two(top: int | None, taken: list[int]) -> None:
+    trials = [Trial(number, {}, "", state=state) for number, state in enumerate(STATES)]
+    assert [trial.number for trial in best(trials, top)] == taken
+
+
+def test_it_is_said_who_was_stopped(swept: Swept) -> None:
+    finished, *_, stopped = members_of(swept)
+    (text,) = shortfalls([finished, stopped], 5)
+    assert "so trial 3 (pruned) is taken" in text
+    assert list(shortfalls([finished, stopped], None)) == []
 
 
 @pytest.mark.parametrize("combine", RULES)
@@ -206,8 +238,8 @@ def test_models_of_different_kinds_are_named_one_by_one(trained: Trained, conv: 
     outcome = nnray.ensemble([trained.result, conv.result], combine="stack", root=trained.root)
     assert outcome.run_id == trained.result.run_id
     assert "ensemble.val_accuracy" not in MlflowClient(trained.tracking).get_run(outcome.run_id).data.metrics
-    best = max(each.result.metrics["val_loss"] for each in (trained, conv))
-    assert outcome.metrics["val_loss"] < best
+    worst = max(each.result.metrics["val_loss"] for each in (trained, conv))
+    assert outcome.metrics["val_loss"] < worst
     for row, each in zip(outcome.members, (trained, conv), strict=True):
         assert row["metrics"]["test_accuracy"] == pytest.approx(each.result.metrics["test_accuracy"])
 
