@@ -28,7 +28,7 @@ def ensemble(
         int | None,
         typer.Option(
             min=1,
-            help="Best trials of a sweep that came to their end; by default 5, for select and soup all trials.",
+            help="Best trials of a sweep that came to their end; by default 5, or all for select, soup.",
             show_default=False,
         ),
     ] = None,
