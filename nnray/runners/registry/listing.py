@@ -11,7 +11,9 @@ from typing import Any
 from nnray.tracking.registry import Version, list_models
 from nnray.tracking.store import resolve_uri
 
-_WIDTH, _GAP, _SHA, _LEAST = 80, "  ", 8, 12
+_WIDTH, _GAP, _SHA = 80, "  ", 8
+_LEAST = {1: 8, 0: 12}
+"""Characters that aliases, which give way first, and model keep."""
 _METRICS = ("accuracy", "f1_macro", "loss")
 _TITLES = ("model", "alias", "val", "test", "weights", "sha256", "registered")
 
@@ -112,8 +114,8 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
     """Of the columns: as wide as their cells, but model and aliases share what the others leave."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(_TITLES))]
     over = sum(widths) + len(_GAP) * (len(widths) - 1) - _WIDTH
-    for place in (1, 0):
-        cut = min(max(0, over), max(0, widths[place] - _LEAST))
+    for place, least in _LEAST.items():
+        cut = min(max(0, over), max(0, widths[place] - least))
         widths[place] -= cut
         over -= cut
     return widths

@@ -19,7 +19,7 @@ from nnray.errors import ConfigError, DataError, NnrayError, Problem, RunError, 
 from nnray.metrics import better, mode_of
 from nnray.runners.findings import findings
 from nnray.runners.outcome import Outcome, plain
-from nnray.runners.registry.tested import Tested, run_test
+from nnray.runners.registry.tested import Figures, run_test
 from nnray.runners.subject import Subject, open_subject
 from nnray.tracking.registry import Version, holder_of, register_model, set_alias, tag_run, versions_of
 from nnray.tracking.tracker import clean_name
@@ -95,8 +95,8 @@ class _Judged:
     """What was measured, and what speaks against the promotion."""
 
     metric: str = ""
-    new: Tested | None = None
-    old: Tested | None = None
+    new: Figures | None = None
+    old: Figures | None = None
     objection: str = ""
 
     @property

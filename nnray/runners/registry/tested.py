@@ -20,7 +20,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Figures:
     """What a model came to on its test split.
 
     Args:
@@ -35,7 +35,7 @@ class Tested:
     num_examples: int
     classes: tuple[str, ...]
 
-    def difference(self, other: Tested) -> str:
+    def difference(self, other: Figures) -> str:
         """Why two models' figures can't be compared, in words; empty where they can."""
         if set(self.classes) != set(other.classes):
             extra, missing = (
@@ -52,7 +52,7 @@ class Tested:
         return ""
 
 
-def run_test(subject: Subject) -> Tested:
+def run_test(subject: Subject) -> Figures:
     """Measure a model on its test split, in full precision.
 
     Raises:
@@ -64,7 +64,7 @@ def run_test(subject: Subject) -> Tested:
     sums = evaluate(subject.module.to(device), _seen(batches, subject.info.classes, keys=keys), subject.task)
     metrics = {f"test_{name}": value for name, value in subject.task.summarize(sums).items()}
     digest = hashlib.sha256(b"".join(sorted(keys))).hexdigest()
-    return Tested(metrics, digest, len(keys), subject.info.classes)
+    return Figures(metrics, digest, len(keys), subject.info.classes)
 
 
 def _seen(
