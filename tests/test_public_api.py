@@ -73,10 +73,7 @@ SIGNATURES = {
         "(model, inputs, *, out=None, file_format=None, batch_size=256, probabilities=False, label=None, "
         "columns=(), resize=False, skip_unreadable=False, on_ray=False, **opening)"
     ),
-    "promote": (
-        "(model, *, alias='champion', name=None, metric=None, force=False, root='runs', tracking=None, "
-        "trust=False)"
-    ),
+    "promote": "(model, *, alias='champion', name=None, metric=None, force=False, **opening)",
     "report": "(run, *, root='runs', tracking=None, out=None)",
     "report_partition": "(experiment, overrides=(), *, out=None)",
     "resume": "(run=None, *, root='runs', trials=None, workers=None, quiet=False)",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from nnray.api.named import open_model
+from nnray.api.named import Opening, open_model, root_of
 
 if TYPE_CHECKING:
     from nnray.runners.registry.listing import Models
@@ -20,9 +20,7 @@ def promote(
     name: str | None = None,
     metric: str | None = None,
     force: bool = False,
-    root: str | Path = "runs",
-    tracking: str | None = None,
-    trust: bool = False,
+    **opening: Unpack[Opening],
 ) -> Promoted:
     """Point an alias to a model, unless the present one is better on the same test data.
 
@@ -32,9 +30,7 @@ def promote(
         name: To register it under; None for the name that it has, else its experiment's.
         metric: What decides; None for ``test_accuracy``, or ``test_loss`` where a task has no accuracy.
         force: Whether it may be worse, or beyond comparison.
-        root: The folder of the runs' folders.
-        tracking: The store; None as for a run.
-        trust: Open also models that run code of whoever made them.
+        opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
         RunError: It is worse, can't be compared, or is in no store.
@@ -43,9 +39,10 @@ def promote(
     """
     from nnray.runners.registry.promotion import Request, promote_model
 
-    subject = open_model(model, root=root, tracking=tracking, trust=trust)
+    subject = open_model(model, **opening)
+    trust = opening.get("trust", False)
     request = Request(alias=alias, name=name, metric=metric, force=force, trust=trust)
-    return promote_model(subject, request, root=Path(root))
+    return promote_model(subject, request, root=root_of(opening))
 
 
 def list_models(name: str | None = None, *, tracking: str | None = None) -> Models:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nnray.cli.options import Json, Model, Quiet, Root, Tracking, Trust, print_result, running
+from nnray.cli.options import ExperimentFile, Json, Model, Quiet, Root, Tracking, Trust, print_result, running
 
 
 def promote(
@@ -30,6 +30,7 @@ def promote(
     root: Root = Path("runs"),
     tracking: Tracking = None,
     trust: Trust = False,
+    experiment: ExperimentFile = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -46,6 +47,7 @@ def promote(
             root=root,
             tracking=tracking,
             trust=trust,
+            experiment=experiment,
         )
     print_result(result, as_json=as_json, quiet=quiet)
 
