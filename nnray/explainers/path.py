@@ -23,6 +23,43 @@ HALVINGS = 7
 
 
 @dataclass(frozen=True, slots=True)
+class Pieces:
+    """Pieces of the ways of examples, all of one width.
+
+    Args:
+        example: Whose way each is a piece of, ``[R]``.
+        left: The share of the way at which it begins, ``[R]``.
+        width: Of each, as a share of the way.
+    """
+
+    example: Tensor
+    left: Tensor
+    width: float
+
+    def halved(self, which_R: Tensor) -> Pieces:
+        """Some of them, in two each."""
+        width, left_R = self.width / 2, self.left[which_R]
+        example_R = self.example[which_R].repeat_interleave(2)
+        return Pieces(example_R, torch.stack([left_R, left_R + width], dim=1).flatten(), width)
+
+    def blocks(self) -> Iterator[Pieces]:
+        """As many at a time as memory is meant for."""
+        split = (torch.split(values, explainer.ROWS) for values in (self.example, self.left))
+        return (Pieces(example_Q, left_Q, self.width) for example_Q, left_Q in zip(*split, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What pieces add, and how far that is from their gains in score: of near ones and of far ones."""
+
+    near: Tensor
+    far: Tensor
+    missed_near: Tensor
+    missed_far: Tensor
+    is_far: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Way:
     """The straight way from one input to another, for each example.
 
@@ -46,38 +83,48 @@ class Way:
             allowed: By how much the sum may miss the gain in score, ``[B]``.
         """
         total, missed_B = torch.zeros_like(self.end), torch.zeros_like(allowed)
-        example_R = torch.arange(len(self.end), device=self.end.device).repeat_interleave(steps)
-        left_R = (torch.arange(steps).to(self.end) / steps).repeat(len(self.end))
-        # Half of what is allowed, over the pieces that the way begins with: few of them are near it.
-        most_B, width = allowed / (2 * steps), 1 / steps
+        pieces = self._cut(steps)
         for halving in range(HALVINGS + 1):
-            open_, miss_R = torch.zeros_like(total), []
-            for example_Q, left_Q in self._blocks(example_R, left_R):
-                shares, miss_Q = self._pieces(example_Q, left_Q, width=width)
-                far_Q = miss_Q.abs() > most_B[example_Q]
-                total.index_add_(0, example_Q[~far_Q], shares[~far_Q])
-                open_.index_add_(0, example_Q[far_Q], shares[far_Q])
-                miss_R.append(miss_Q)
-            misses_R = torch.cat(miss_R)
-            far_R = misses_R.abs() > most_B[example_R]
-            missed_B.index_add_(0, example_R[~far_R], misses_R[~far_R])
-            here_B = missed_B.index_add(0, example_R[far_R], misses_R[far_R])
+            # Half of what is allowed, over the pieces that the way begins with: few of them are near it.
+            found = self._add_up(pieces, most_B=allowed / (2 * steps))
+            total += found.near
+            missed_B += found.missed_near
             # Misses of either sign cancel: where the sum is near enough, all pieces stay as they are.
-            done_B = (here_B.abs() <= allowed) | (halving == HALVINGS)
-            total[done_B] += open_[done_B]
-            again_R = far_R & ~done_B[example_R]
+            done_B = ((missed_B + found.missed_far).abs() <= allowed) | (halving == HALVINGS)
+            total[done_B] += found.far[done_B]
+            again_R = found.is_far & ~done_B[pieces.example]
             if not again_R.any():
                 break
-            width /= 2
-            example_R = example_R[again_R].repeat_interleave(2)
-            left_R = torch.stack([left_R[again_R], left_R[again_R] + width], dim=1).flatten()
+            pieces = pieces.halved(again_R)
         return total
 
-    def _blocks(self, *pieces: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        return zip(*(torch.split(values, explainer.ROWS) for values in pieces), strict=True)
+    def _cut(self, steps: int) -> Pieces:
+        """All ways into pieces of one width."""
+        example_R = torch.arange(len(self.end), device=self.end.device).repeat_interleave(steps)
+        left_R = (torch.arange(steps).to(self.end) / steps).repeat(len(self.end))
+        return Pieces(example_R, left_R, 1 / steps)
 
-    def _pieces(self, example_R: Tensor, left_R: Tensor, *, width: float) -> tuple[Tensor, Tensor]:
+    def _add_up(self, pieces: Pieces, *, most_B: Tensor) -> _Sums:
+        """What pieces add to each example: those near their gain in score, and the others."""
+        near, far = torch.zeros_like(self.end), torch.zeros_like(self.end)
+        miss_R = []
+        for block in pieces.blocks():
+            shares, miss_Q = self._shares(block)
+            is_far_Q = miss_Q.abs() > most_B[block.example]
+            near.index_add_(0, block.example[~is_far_Q], shares[~is_far_Q])
+            far.index_add_(0, block.example[is_far_Q], shares[is_far_Q])
+            miss_R.append(miss_Q)
+        misses_R = torch.cat(miss_R)
+        is_far_R = misses_R.abs() > most_B[pieces.example]
+        missed_near_B, missed_far_B = (
+            torch.zeros_like(most_B).index_add(0, pieces.example[which], misses_R[which])
+            for which in (~is_far_R, is_far_R)
+        )
+        return _Sums(near, far, missed_near_B, missed_far_B, is_far_R)
+
+    def _shares(self, pieces: Pieces) -> tuple[Tensor, Tensor]:
         """What each piece adds, by the gradient at its middle, and how far that is from its gain in score."""
+        example_R, left_R, width = pieces.example, pieces.left, pieces.width
         targets_R, way = self.targets[example_R], (self.end - self.start)[example_R]
         middle = self._at(example_R, left_R + width / 2)
         shares = width * gradients(self.model, middle, targets=targets_R) * way

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnray.runners.explanation.asked import Asked
 from nnray.runners.subject import Subject
 
 ACROSS, BARS = 3, 12
@@ -22,29 +23,19 @@ _TITLE = 8
 _LONGEST = 24
 
 
-def draw(
-    path: Path,
-    subject: Subject,
-    *,
-    inputs: Tensor,
-    examples: Sequence[Mapping[str, Any]],
-    attributions: Tensor,
-    name: str,
-) -> None:
+def draw(path: Path, asked: Asked, *, attributions: Tensor, name: str) -> None:
     """Draw the explanations of one method.
 
     Args:
         path: Of the picture.
-        subject: The model.
-        inputs: That were explained.
-        examples: What is known of each.
+        asked: What was explained.
         attributions: Of the inputs' shape.
         name: Of the method.
     """
-    is_image = len(subject.info.input_shape) == 3
-    make = _images if is_image else _tables
-    figure = make(inputs, attributions, examples=examples, features=feature_names(subject))
-    figure.suptitle(f"{name.replace('_', ' ')} of {shorten(subject.experiment.name)}", fontsize=11)
+    is_image = len(asked.subject.info.input_shape) == 3
+    figure = _images(asked, attributions) if is_image else _tables(asked, attributions)
+    title = f"{name.replace('_', ' ')} of {shorten(asked.subject.experiment.name)}"
+    figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=110)
 
 
@@ -63,27 +54,30 @@ def shorten(text: str) -> str:
     return short.replace("$", r"\$")
 
 
-def _images(
-    inputs: Tensor, attributions: Tensor, *, examples: Sequence[Mapping[str, Any]], features: Sequence[str]
-) -> Figure:
-    across, count = min(ACROSS, len(inputs)), len(inputs)
-    down = math.ceil(count / across)
+def _images(asked: Asked, attributions: Tensor) -> Figure:
+    down, across = _grid(len(attributions))
     figure = Figure(figsize=(0.4 + 3.6 * across, 0.5 + 2.3 * down), layout="constrained")
-    cells = figure.subplots(down, 2 * across, squeeze=False).reshape(-1, 2)
+    cells = figure.subplots(down, 2 * across, squeeze=False)
+    for axes in cells.flat:
+        axes.axis("off")
     signed = bool((attributions < 0).any())
-    for row, (plain, over) in enumerate(cells):
-        plain.axis("off")
-        over.axis("off")
-        if row >= count:
-            continue
-        picture = _picture(inputs[row])
-        plain.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        plain.set_title(_who(examples[row]), fontsize=_TITLE)
-        _overlay(over, picture, attributions[row].sum(0).numpy(), signed=signed)
-        over.set_title(f"why {shorten(examples[row]['target'])}", fontsize=_TITLE)
+    for (bare, over), example, image, map_CHW in zip(
+        cells.reshape(-1, 2), asked.examples, asked.inputs, attributions, strict=False
+    ):
+        picture = _picture(image)
+        bare.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        bare.set_title(_who(example), fontsize=_TITLE)
+        _overlay(over, picture, map_CHW.sum(0).numpy(), signed=signed)
+        over.set_title(f"why {shorten(example['target'])}", fontsize=_TITLE)
     legend = "red speaks for the class, blue against it" if signed else "the brighter, the more it matters"
     figure.supxlabel(legend, fontsize=_TITLE)
     return figure
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Examples below one another, and side by side."""
+    across = min(ACROSS, count)
+    return math.ceil(count / across), across
 
 
 def _overlay(axes: Axes, picture: NDArray[Any], map_HW: NDArray[Any], *, signed: bool) -> None:
@@ -106,27 +100,30 @@ def _picture(input_CHW: Tensor) -> NDArray[Any]:
     return grey
 
 
-def _tables(
-    inputs: Tensor, attributions: Tensor, *, examples: Sequence[Mapping[str, Any]], features: Sequence[str]
-) -> Figure:
-    across, count = min(ACROSS, len(inputs)), len(inputs)
-    down, bars = math.ceil(count / across), min(BARS, len(features))
-    figure = Figure(figsize=(4.2 * across, 0.6 + (0.9 + 0.22 * bars) * down), layout="constrained")
+def _tables(asked: Asked, attributions: Tensor) -> Figure:
+    features = feature_names(asked.subject)
+    down, across = _grid(len(attributions))
+    height = 0.9 + 0.22 * min(BARS, len(features))
+    figure = Figure(figsize=(4.2 * across, 0.6 + height * down), layout="constrained")
     cells = list(figure.subplots(down, across, squeeze=False).flat)
-    for axes in cells[count:]:
+    for axes in cells[len(attributions) :]:
         axes.remove()
-    for row, axes in enumerate(cells[:count]):
-        values = attributions[row].numpy()
-        order = np.argsort(-np.abs(values), kind="stable")[:bars][::-1]
-        axes.barh(range(bars), values[order], color=[FOR if values[i] >= 0 else AGAINST for i in order])
-        axes.set_yticks(
-            range(bars), [f"{features[i]} = {float(inputs[row, i]):.3g}" for i in order], fontsize=7
-        )
-        axes.axvline(0, color="black", linewidth=0.6)
-        axes.tick_params(axis="x", labelsize=7)
-        axes.set_title(f"{_who(examples[row])}\nwhy {shorten(examples[row]['target'])}", fontsize=_TITLE)
-        axes.spines[["top", "right"]].set_visible(False)
+    for axes, example, row, values in zip(cells, asked.examples, asked.inputs, attributions, strict=False):
+        named = [f"{name} = {float(value):.3g}" for name, value in zip(features, row, strict=True)]
+        _bars(axes, values.numpy(), names=named)
+        axes.set_title(f"{_who(example)}\nwhy {shorten(example['target'])}", fontsize=_TITLE)
     return figure
+
+
+def _bars(axes: Axes, values: NDArray[Any], *, names: Sequence[str]) -> None:
+    """The strongest features, the first on top."""
+    order = np.argsort(-np.abs(values), kind="stable")[:BARS][::-1]
+    places = range(len(order))
+    axes.barh(places, values[order], color=[FOR if values[i] >= 0 else AGAINST for i in order])
+    axes.set_yticks(places, [names[i] for i in order], fontsize=7)
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _who(example: Mapping[str, Any]) -> str:
