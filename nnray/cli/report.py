@@ -13,7 +13,9 @@ from nnray.cli.options import Json, Root, Tracking, print_result, running
 Run = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run's folder, by name or path, or its MLflow id.", show_default=False
+        metavar="RUN",
+        help="A run's folder, by name or path, its MLflow id, or a registered model (NAME, NAME@ALIAS).",
+        show_default=False,
     ),
 ]
 Page = Annotated[

@@ -28,7 +28,7 @@ _GONE = "the run's folder is not here: this is what the tracking store has"
 
 def of_store(archive: Archive, run: ArchivedRun) -> Account:
     """Read a run from its store."""
-    verb, notes = run.tags.get("nnray.verb", "train"), [_GONE]
+    verb, notes = run.tags.get("nnray.verb", "train"), [_whereabouts(run)]
     files = store_files(archive, run.run_id)
     config = files["config.yaml"]().decode("utf-8", "replace") if "config.yaml" in files else ""
     experiment = _experiment(config, notes)
@@ -56,6 +56,11 @@ def of_store(archive: Archive, run: ArchivedRun) -> Account:
         files=files,
         notes=notes,
     )
+
+
+def _whereabouts(run: ArchivedRun) -> str:
+    whole, part_of, _ = run.key.partition("/")
+    return f"a part of {whole}, which has a page of its own: `nnray report {whole}`" if part_of else _GONE
 
 
 def _is_final(name: str, verb: str) -> bool:

@@ -19,7 +19,8 @@ from nnray.runners.report.findings import findings
 from nnray.runners.report.local import of_folder
 from nnray.runners.report.page import Section, page
 from nnray.runners.report.stored import of_store
-from nnray.tracking.archive import Archive
+from nnray.tracking.archive import Archive, ArchivedRun
+from nnray.tracking.stored import find_stored
 
 
 def report(
@@ -28,7 +29,8 @@ def report(
     """Write a run's page.
 
     Args:
-        reference: A run's folder, by name or path, or its MLflow id.
+        reference: A run's folder, by name or path, or its MLflow id; or a model of it, by the name that it is
+            registered under or its id.
         root: The folder of the runs' folders.
         tracking: The store, for a run whose folder is gone; None as for a run.
         out: The file; None for ``report.html`` in the run's folder, or here where that is gone.
@@ -71,11 +73,12 @@ def open_account(reference: str, *, root: Path, tracking: str | None = None) -> 
         return of_folder(run)
     try:
         archive = Archive(tracking)
-        archived = archive.run(reference)
+        archived = _recorded(archive, reference)
     except NnrayError as error:
         known = ", ".join(run.name for run in list(folders.runs(root))[:5]) or "none"
         raise type(error)(
-            f"no run {reference!r} in {root.absolute()} (newest there: {known}); {error}"
+            f"no run {reference!r} in {root.absolute()} (newest there: {known}), and no model goes by that "
+            f"name; {error}"
         ) from error
     folder = root / archived.key
     if archived.key and "/" not in archived.key and (folder / "run.json").is_file():
@@ -106,6 +109,20 @@ def _local(reference: str, root: Path) -> RunFolder | None:
         if (path / "run.json").is_file():
             return RunFolder(path.absolute())
     return next((run for run in folders.runs(root) if (run.result or {}).get("run_id") == reference), None)
+
+
+def _recorded(archive: Archive, reference: str) -> ArchivedRun:
+    """The run of that name or id, else the one that made the model of that name."""
+    try:
+        return archive.run(reference)
+    except RunError as error:
+        try:
+            stored = find_stored(reference, uri=archive.uri)
+        except RunError:
+            raise error from None
+    if not stored.run_id:
+        raise RunError(f"the model {reference} is of no run: there is nothing to report of it")
+    return archive.run(stored.run_id)
 
 
 def _place(account: Account) -> Path:

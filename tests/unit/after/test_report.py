@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from torch import nn
 
 import nnray
 from nnray.errors import NnrayError, RunError, TrackingError
@@ -17,6 +19,7 @@ from nnray.runners.folder import RunFolder
 from nnray.runners.report.account import Account
 from nnray.runners.report.write import open_account, render, report
 from nnray.runners.results import RunResult
+from nnray.tracking import MetricRow, MlflowTracker
 from tests.unit.after.conftest import Trained
 
 FEDERATED = """
@@ -56,6 +59,33 @@ def test_a_run_goes_by_name_path_and_id(trained: Trained) -> None:
     for reference in (result.folder.name, str(result.folder), result.run_id):
         account = open_account(reference, root=trained.root, tracking=trained.tracking)
         assert (account.name, account.folder) == (result.folder.name, result.folder)
+
+
+@pytest.mark.parametrize("form", ["{name}", "{name}@champion", "{name}/1", "models:/{name}@champion", "{id}"])
+def test_a_model_s_name_leads_to_the_run_that_made_it(form: str, trained: Trained, tmp_path: Path) -> None:
+    result = trained.result
+    reference = form.format(name="plain", id=result.model_uri.removeprefix("models:/"))
+    near = open_account(reference, root=trained.root, tracking=trained.tracking)
+    assert (near.run_id, near.folder) == (result.run_id, result.folder)
+    far = open_account(reference, root=tmp_path, tracking=trained.tracking)
+    assert (far.run_id, far.folder) == (result.run_id, None)
+
+
+def test_a_trial_s_model_leads_to_the_trial(tmp_path: Path) -> None:
+    """A sweep's champion is of a trial's run, which has no folder of its own."""
+    tracker = MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db", experiment="swept")
+    sweep = tracker.start_run(name="s", verb="sweep", key="swept-1")
+    trial = tracker.start_run(name="s-0003", verb="train", key="swept-1/0003", parent=sweep)
+    tracker.log_metrics(trial, [MetricRow("val_accuracy", 0.75, 2, 1)])
+    tracker.log_model(trial, module=nn.Linear(4, 3), example=np.zeros((2, 4), np.float32), step=2)
+    tracker.register(trial, "net", step=2)
+    tracker.end_run(trial)
+    tracker.end_run(sweep)
+    assert not tracker.close(60.0)
+    account = open_account("net", root=tmp_path, tracking=tracker.uri)
+    assert (account.name, account.metrics["val_accuracy"]) == ("s-0003", 0.75)
+    assert account.notes[0] == "a part of swept-1, which has a page of its own: `nnray report swept-1`"
+    assert "<h2>Results</h2>" in render(account)
 
 
 def test_the_store_alone_tells_the_same(trained: Trained, tmp_path: Path) -> None:
