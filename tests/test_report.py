@@ -14,6 +14,8 @@ import pytest
 
 import nnray
 from nnray.config import Experiment
+from nnray.runners.evaluation.card import Part
+from nnray.runners.evaluation.card_text import to_html
 from nnray.runners.folder import RunFolder, create
 from nnray.runners.report.account import Account
 from nnray.runners.report.local import of_folder
@@ -149,6 +151,27 @@ def test_the_network_log_would_tell_of_a_request(tmp_path: Path) -> None:
     seen = look(page, folder=tmp_path)
     assert any("127.0.0.1:9" in url for url in seen.asked_for)
     assert any("seen" in line for line in seen.complaints)
+
+
+def test_a_model_card_opens_without_a_complaint_and_asks_for_nothing(tmp_path: Path) -> None:
+    places = [f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"tracking.dir={tmp_path}/runs"]
+    (tmp_path / "e.yaml").write_text(PLAIN)
+    result = nnray.train("e.yaml", places, quiet=True)
+    found = nnray.evaluate(result, temperature=True, bootstrap=20, out=tmp_path / "card")
+    seen = look(Path(found.folder) / "card.html", folder=tmp_path)
+    assert (seen.complaints, seen.asked_for) == ([], [])
+    assert seen.title == "plain: model card"
+    assert seen.dom.count("<img ") == 5
+    assert f"{found.metrics['accuracy']:.4f}" in seen.dom
+
+
+def test_hostile_classes_of_a_model_card_run_nothing(tmp_path: Path) -> None:
+    parts = [Part(title=OWNED, text=OWNED, facts={OWNED: OWNED}, head=[OWNED], rows=[[OWNED]], code=OWNED)]
+    page = tmp_path / "card.html"
+    page.write_text(to_html(OWNED, [*parts, Part(title="Limits", points=[OWNED])]), encoding="utf-8")
+    seen = look(page, folder=tmp_path)
+    assert (seen.complaints, seen.asked_for) == ([], [])
+    assert seen.title != "owned" and "owned" in seen.title
 
 
 SORTING = """
