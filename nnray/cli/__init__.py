@@ -108,6 +108,7 @@ app.command()(federate)
 app.command()(compare)
 app.command()(privacy)
 app.command()(evaluate)
+app.command()(explain)
 app.command()(ensemble)
 app.command()(report)
 app.command()(attack)
@@ -216,7 +217,6 @@ def ui(
     api.ui(uri, host=host, port=port)
 
 
-app.command()(explain)
 app.command()(submit)
 app.command()(doctor)
 app.add_typer(jobs, name="jobs")
