@@ -68,6 +68,7 @@ def test_options_of_promote_reach_the_verb(nnray: Nnray, monkeypatch: pytest.Mon
                 "root": Path("d"),
                 "tracking": "sqlite:///x",
                 "trust": True,
+                "experiment": None,
             },
         )
     ]
