@@ -30,7 +30,7 @@ def lead(account: Account) -> Html:
     """How the run stands and what it came to, in a few figures and a sentence."""
     figures = [(name, says) for name, says in _BIG if math.isfinite(account.metrics.get(name, math.nan))]
     cards = (
-        tag("li", tag("b", number(account.metrics[name])), tag("span", says))
+        tag("li", tag("b", number(account.metrics[name])), tag("span", f"{says}{_terms(account, name)}"))
         for name, says in figures[:_MOST_BIG]
     )
     return join(
@@ -41,6 +41,14 @@ def lead(account: Account) -> Html:
             *(notice(note) for note in account.notes),
         )
     )
+
+
+def _terms(account: Account, name: str) -> str:
+    """What a figure means nothing without: epsilon goes with delta, and with who is protected."""
+    privacy = account.experiment.privacy if account.experiment and name == "epsilon" else None
+    if privacy is None or privacy.delta is None:
+        return ""
+    return f", at delta {privacy.delta:g}, for each {privacy.unit}"
 
 
 def results(account: Account) -> Iterator[Section]:

@@ -14,9 +14,11 @@ import pytest
 from torch import nn
 
 import nnray
+from nnray.config import Experiment
 from nnray.errors import NnrayError, RunError, TrackingError
 from nnray.runners.folder import RunFolder
 from nnray.runners.report.account import Account
+from nnray.runners.report.facts import lead
 from nnray.runners.report.write import open_account, render, report
 from nnray.runners.results import RunResult
 from nnray.tracking import MetricRow, MlflowTracker
@@ -204,6 +206,18 @@ def test_hostile_names_are_text(copy: RunFolder, tmp_path: Path) -> None:
     )
     assert html.count("<script>") == 1
     assert html.count("&lt;script&gt;") > 5
+
+
+def test_epsilon_stands_with_delta_and_with_who_is_protected(trained: Trained) -> None:
+    account = open_account(str(trained.result.folder), root=trained.root)
+    assert account.experiment is not None and "epsilon" not in lead(account)
+    privacy = {"unit": "example", "epsilon": 3.0, "delta": 1e-5, "clip_norm": 1.0}
+    experiment = Experiment.model_validate(account.experiment.model_dump() | {"privacy": privacy})
+    spent = {"experiment": experiment, "result": {"metrics": {"epsilon": 2.5}}}
+    fields = {name: getattr(account, name) for name in Account.__dataclass_fields__}
+    assert "<b>2.5000</b><span>epsilon spent, at delta 1e-05, for each example<" in lead(
+        Account(**fields | spent)
+    )
 
 
 def test_passwords_of_stores_stay_out(copy: RunFolder, tmp_path: Path) -> None:
