@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from nnray.evaluation.calibration import Reliability
 from nnray.evaluation.curves import Curve, mean_curve
@@ -19,7 +20,8 @@ from nnray.runners.evaluation.measure import Measured
 _DPI = 120
 _NUMBERS, _NAMES, _LINES = 20, 40, 10
 _DARK, _LINE, _FAINT, _GAP = "#34495e", "#0b62b3", "#b5bcc4", "#c0392b"
-_LONG = 18
+_LONG, _LOW = 18, 0.7
+_Corner = Literal["lower left", "lower right", "upper right"]
 
 
 def draw_pictures(measured: Measured, folder: Path) -> list[Path]:
@@ -43,8 +45,9 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def short(name: str, length: int = _LONG) -> str:
-    """A name that fits beside an axis; dollar signs would begin mathematics."""
-    cut = name if len(name) <= length else f"{name[: length - 1]}…"
+    """A name that fits beside an axis, without its middle; dollar signs would begin mathematics."""
+    tail = (length - 1) // 2
+    cut = name if len(name) <= length else f"{name[: length - 1 - tail]}…{name[-tail:]}"
     return cut.replace("$", r"\$")
 
 
@@ -97,14 +100,16 @@ def _curves_picture(measured: Measured, curves: Sequence[Curve], *, is_roc: bool
             color = f"C{sorted(named).index(curve.label)}"
             line.set(color=color, lw=1.4, label=label, zorder=2)
         axes.add_line(line)
+    value = float(np.mean([areas[curve.label] for curve in curves if curve.label is not None]))
     if len(curves) > 1:
         mean = mean_curve(list(curves), steps=not is_roc)
-        value = float(np.mean([areas[curve.label] for curve in curves if curve.label is not None]))
         label = f"mean of {len(curves)}  {value:.3f}"
         axes.add_line(Line2D(mean.x, mean.y, drawstyle=style, lw=2.2, color="black", label=label))
     if is_roc:
         axes.plot([0, 1], [0, 1], color=_FAINT, lw=1, ls="--")
-    _finish_curves(axes, is_roc=is_roc, some=len(named) < len(curves))
+    # Where curves of precision are low, the room is above them.
+    place: _Corner = "lower right" if is_roc else "lower left" if value >= _LOW else "upper right"
+    _finish_curves(axes, is_roc=is_roc, some=len(named) < len(curves), place=place)
     return figure
 
 
@@ -114,10 +119,10 @@ def _named(curves: Sequence[Curve], areas: Sequence[float]) -> set[int]:
     return set(labels if len(labels) <= _LINES else sorted(labels, key=lambda label: areas[label])[:5])
 
 
-def _finish_curves(axes: Axes, *, is_roc: bool, some: bool) -> None:
+def _finish_curves(axes: Axes, *, is_roc: bool, some: bool, place: _Corner) -> None:
     title = "area" if is_roc else "average precision"
     axes.legend(
-        loc="lower right" if is_roc else "lower left",
+        loc=place,
         fontsize=8,
         title=f"{title}; the worst five named" if some else title,
         title_fontsize=8,
@@ -165,6 +170,8 @@ def _reliability(upper: Axes, lower: Axes, found: Reliability, *, title: str) ->
     upper.legend(loc="upper left", fontsize=8)
     lower.bar(middles[there], found.count[there], width * 0.94, color=_FAINT)
     lower.set(xlabel="confidence", ylabel="examples", xlim=(0, 1), yscale="log")
+    lower.set_ylim(bottom=0.8)
+    lower.yaxis.set_minor_formatter(NullFormatter())
     for axes in (upper, lower):
         _tidy(axes)
 
