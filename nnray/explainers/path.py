@@ -85,8 +85,9 @@ class Way:
         total, missed_B = torch.zeros_like(self.end), torch.zeros_like(allowed)
         pieces = self._cut(steps)
         for halving in range(HALVINGS + 1):
-            # Half of what is allowed, over the pieces that the way begins with: few of them are near it.
-            found = self._add_up(pieces, most_B=allowed / (2 * steps))
+            # Half of what is still allowed, over the pieces: however many stay, they don't miss by more.
+            count_B = pieces.example.bincount(minlength=len(allowed)).clamp_min(1)
+            found = self._add_up(pieces, most_B=(allowed - missed_B.abs()) / (2 * count_B))
             total += found.near
             missed_B += found.missed_near
             # Misses of either sign cancel: where the sum is near enough, all pieces stay as they are.
