@@ -99,6 +99,7 @@ svg .p { stroke: var(--paper); stroke-width: .5; }
   body { font-size: 11pt; }
   nav { display: none; }
   main, footer { max-width: none; padding: 0; }
+  .grid { grid-template-columns: 1fr 1fr; }
   figure, tr, .notice, .big li { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   .wide, pre { overflow: visible; }
