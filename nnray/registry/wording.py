@@ -56,7 +56,9 @@ def a(noun: str) -> str:
 
 def plural(noun: str) -> str:
     """A noun for several: ``models``, ``strategies``."""
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    if noun.endswith("y"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
 def must_be(hint: Any, value: Any) -> str:

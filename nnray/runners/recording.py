@@ -86,8 +86,11 @@ def log_model(
     metrics: Mapping[str, float],
     register: str,
     described: About,
+    is_champion: bool = False,
 ) -> str:
     """Record the model that a run came to and register it, and say so where the store has not taken it.
+
+    The first model of a name is its champion; a later one only where it was chosen among others, or promoted.
 
     Args:
         tracker: Where to.
@@ -100,6 +103,7 @@ def log_model(
         metrics: Of its weights.
         register: Name of the registered model.
         described: What it takes to build the module again.
+        is_champion: Whether it was chosen among others.
 
     Returns:
         Where it went; empty if it is not in the store yet.
@@ -113,7 +117,7 @@ def log_model(
         metrics=metrics,
         files=model_files(module, described),
     )
-    tracker.register(run, register, step=step)
+    tracker.register(run, register, step=step, moves=is_champion)
     try:
         return tracker.wait(logged, PATIENCE_S).uri
     except NnrayError as error:

@@ -133,7 +133,9 @@ class MemoryTracker(Recorder):
         versions = self.versions.setdefault(body["name"], [])
         if uri not in versions:
             versions.append(uri)
-        self.registered.setdefault(body["name"], {})[body["alias"]] = uri
+        aliases = self.registered.setdefault(body["name"], {})
+        if body.get("moves", True) or body["alias"] not in aliases:
+            aliases[body["alias"]] = uri
         return str(versions.index(uri) + 1)
 
     def _end(self, _: str, run: MemoryRun, body: Mapping[str, Any]) -> None:

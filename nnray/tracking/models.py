@@ -95,14 +95,27 @@ def register(client: MlflowClient, run_id: str, *, entry: Entry) -> str:
         raise TrackingError(f"the model {body['model']!r} is not whole in the store")
     name = clean_name(body["name"]).replace("/", "_").replace(":", "_")
     if not any(known.name == name for known in client.search_registered_models(f"name = '{name}'")):
-        _new_name(client, name)
+        new_name(client, name)
     if not (versions := _versions(client, name, model)):
-        _new_version(client, run_id, name, model)
+        new_version(client, run_id, name, model)
         versions = _versions(client, name, model)
     for twin in versions[1:]:
         client.delete_model_version(name, str(twin))
-    client.set_registered_model_alias(name, body["alias"], str(versions[0]))
+    if body.get("moves", True) or not _is_held(client, name, body["alias"]):
+        client.set_registered_model_alias(name, body["alias"], str(versions[0]))
     return str(versions[0])
+
+
+def _is_held(client: MlflowClient, name: str, alias: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return False
+    return True
 
 
 def _versions(client: MlflowClient, name: str, model: LoggedModel) -> list[int]:
@@ -110,7 +123,8 @@ def _versions(client: MlflowClient, name: str, model: LoggedModel) -> list[int]:
     return sorted(int(v.version) for v in known if v.tags.get(MODEL_TAG) == model.model_id)
 
 
-def _new_name(client: MlflowClient, name: str) -> None:
+def new_name(client: MlflowClient, name: str) -> None:
+    """Make a registered model, where another process has not done so meanwhile."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -120,7 +134,8 @@ def _new_name(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _new_version(client: MlflowClient, run_id: str, name: str, model: LoggedModel) -> None:
+def new_version(client: MlflowClient, run_id: str, name: str, model: LoggedModel) -> None:
+    """Make a version of a registered model, and show it on the model's page."""
     made = client.create_model_version(
         name,
         _source(client, model),

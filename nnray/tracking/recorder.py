@@ -181,10 +181,18 @@ class Recorder:
         return self._ask("model", run, {**body, "folder": self._spool.keep(folder)})
 
     def register(
-        self, run: str, name: str, *, model: str = "model", step: int | None = None, alias: str = "champion"
+        self,
+        run: str,
+        name: str,
+        *,
+        model: str = "model",
+        step: int | None = None,
+        alias: str = "champion",
+        moves: bool = True,
     ) -> Future[str]:
         """Register a logged model of a run under ``name@alias``, once; returns the version."""
-        return self._ask("register", run, {"name": name, "model": model, "step": step, "alias": alias})
+        body = {"name": name, "model": model, "step": step, "alias": alias, "moves": moves}
+        return self._ask("register", run, body)
 
     def end_run(self, run: str, status: Status = "FINISHED", *, time_ms: int | None = None) -> None:
         """End a run."""

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nnray.errors import RunError, TrackingError, suggestion
 from nnray.tracking.client import make_client, prepare
 from nnray.tracking.mlflow_store import clean_tags
-from nnray.tracking.models import MODEL_TAG, SHA_TAG
-from nnray.tracking.models import _new_name as new_name
-from nnray.tracking.models import _new_version as new_version
+from nnray.tracking.models import MODEL_TAG, SHA_TAG, new_name, new_version
 from nnray.tracking.store import sqlite_file
 from nnray.tracking.tracker import RUN_TAG
 

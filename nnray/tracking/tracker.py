@@ -187,7 +187,14 @@ class Tracker(Protocol):
         """
 
     def register(
-        self, run: str, name: str, *, model: str = "model", step: int | None = None, alias: str = "champion"
+        self,
+        run: str,
+        name: str,
+        *,
+        model: str = "model",
+        step: int | None = None,
+        alias: str = "champion",
+        moves: bool = True,
     ) -> Future[str]:
         """Register a logged model of a run under ``name@alias``, once; returns the version.
 
@@ -196,7 +203,8 @@ class Tracker(Protocol):
             name: Of the registered model.
             model: Name of the model within the run.
             step: Its step; the highest where left out.
-            alias: Moves to this version.
+            alias: Points to this version from then on.
+            moves: Take the alias from another version; else it goes to this one only where none has it.
         """
 
     def end_run(self, run: str, status: Status = "FINISHED", *, time_ms: int | None = None) -> None:

@@ -278,6 +278,17 @@ def test_the_alias_points_at_the_model_and_no_version_is_made_twice(
     assert subject.alias("digits", "champion") == (new.result(LONG_S).uri, 2)
 
 
+def test_an_alias_that_is_not_to_move_goes_to_the_first_alone(subject: Subject, tracker: Tracker) -> None:
+    run = tracker.start_run(name="one", verb="train")
+    old = tracker.log_model(run, module=net(1), example=EXAMPLE, step=1)
+    tracker.log_model(run, module=net(2), example=EXAMPLE, step=2)
+    for step in (1, 2, 1, 2):
+        tracker.register(run, "digits", step=step, moves=False).result(LONG_S)
+    assert subject.alias("digits", "champion")[0] == old.result(LONG_S).uri
+    tracker.register(run, "digits", step=2, alias="other", moves=False).result(LONG_S)
+    assert subject.alias("digits", "other")[0] != old.result(LONG_S).uri
+
+
 def test_registering_what_was_never_logged_says_so(tracker: Tracker) -> None:
     run = tracker.start_run(name="one", verb="train")
     with pytest.raises(TrackingError, match="no model 'model' to register"):

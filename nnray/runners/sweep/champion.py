@@ -113,6 +113,7 @@ class Candidate:
             metrics=metrics,
             register=self.experiment.registered_name,
             described=about(self.experiment, splits.info),
+            is_champion=True,
         )
         text = f"trained again with the values of trial {self.trial.number}, at epoch {epoch}"
         return Champion(module, metrics, sha256, uri, text)
