@@ -10,6 +10,8 @@ from nnray.api.named import Opening, open_model, root_of, store_of
 from nnray.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from nnray.robustness.attack import Attack
+    from nnray.robustness.corruption import Corruption
     from nnray.robustness.space import Norm
     from nnray.runners.results import Result
     from nnray.runners.robustness import AttackOutcome
@@ -58,17 +60,14 @@ def attack(
         DataError: There are no such examples, or no images where corruptions are asked for.
     """
     from nnray.runners.robustness import Request, attack_model
-    from nnray.runners.robustness.plugins import attacks_of, corruptions_of
 
-    corruptions = _listed(corruptions)
-    methods = _listed(method) or (() if corruptions else ("pgd",))
-    common = {"norm": norm, "steps": steps, "restarts": restarts}
-    _require_use(methods, corruptions, baseline=baseline, only_attacks={**common, "epsilon": epsilon or None})
-    made = attacks_of(methods, common={key: value for key, value in common.items() if value is not None})
-    corrupted = corruptions_of(corruptions)
+    methods, names = _asked_for(method, corruptions)
+    given = {"norm": norm, "steps": steps, "restarts": restarts, "epsilon": epsilon or None}
+    _require_use(methods, names, baseline=baseline, only_attacks=given)
+    attacks, corrupted = _built(methods, names, given=given)
     subject = open_model(model, **opening)
     request = Request(
-        attacks=made,
+        attacks=attacks,
         corruptions=corrupted,
         epsilons=(epsilon,) if isinstance(epsilon, int | float) else tuple(epsilon),
         part=split,
@@ -96,8 +95,21 @@ def _require_use(
         raise ConfigError("attack", problems)
 
 
-def _listed(names: str | Sequence[str]) -> Sequence[str]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _asked_for(
+    method: str | Sequence[str], corruptions: str | Sequence[str]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Attacks and corruptions; an attack where neither is named."""
+    methods, names = ((each,) if isinstance(each, str) else tuple(each) for each in (method, corruptions))
+    return methods or (() if names else ("pgd",)), names
+
+
+def _built(
+    methods: Sequence[str], corruptions: Sequence[str], *, given: dict[str, Any]
+) -> tuple[dict[str, Attack], dict[str, Corruption]]:
+    from nnray.runners.robustness.plugins import attacks_of, corruptions_of
+
+    common = {key: value for key, value in given.items() if key != "epsilon" and value is not None}
+    return attacks_of(methods, common=common), corruptions_of(corruptions)
 
 
 def _baseline(name: str, model: str | Path | Result, opening: Opening) -> Subject:
