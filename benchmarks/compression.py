@@ -23,6 +23,8 @@ CHAINS: dict[str, dict[str, Any]] = {
     "channels, int8": {"methods": ["channels", "int8"], "target": "flops=0.5"},
 }
 STUDENT = ["model={name: mlp, hidden: [128]}", "training.channels_last=false"]
+FEW = ["data.limit=5000", "training.epochs=40"]
+"""Where labels are few a teacher that has seen more is worth most; with all of them it is worth nothing."""
 
 
 def main() -> None:
@@ -44,17 +46,19 @@ def main() -> None:
     for name, options in CHAINS.items():
         made = nnray.compress(teacher, epochs=given.tuning, root=given.dir / "runs", register=None, **options)
         print(f"{name}: {json.dumps(list(made.methods))}\n{made.summary()}", flush=True)
-    students(teacher.model_uri, common, num_seeds=given.seeds)
+    students(teacher.model_uri, [*common, *FEW], key="few labels", num_seeds=given.seeds)
+    students(teacher.model_uri, common, key="all labels", num_seeds=given.seeds)
 
 
-def students(teacher: str, common: list[str], *, num_seeds: int) -> None:
+def students(teacher: str, common: list[str], *, key: str, num_seeds: int) -> None:
     """The same small network with and without a teacher, seed by seed."""
     loss = f"loss={{name: distillation, teacher: '{teacher}', temperature: 4, alpha: 0.9}}"
+    print(key)
     gains = []
     for seed in range(num_seeds):
         alone, taught = (
             nnray.train(
-                JOB, [*common, *STUDENT, f"seed={seed}", *extra], once=f"{name}-{seed}", quiet=True
+                JOB, [*common, *STUDENT, f"seed={seed}", *extra], once=f"{name}-{seed}-{key}", quiet=True
             ).metrics["test_accuracy"]
             for name, extra in (("alone", []), ("taught", [loss]))
         )

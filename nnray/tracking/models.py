@@ -97,7 +97,7 @@ def register(client: MlflowClient, run_id: str, *, entry: Entry) -> str:
     if not any(known.name == name for known in client.search_registered_models(f"name = '{name}'")):
         new_name(client, name)
     if not (versions := _versions(client, name, model)):
-        new_version(client, run_id, name, model)
+        new_version(client, name, run_id=run_id, model=model)
         versions = _versions(client, name, model)
     for twin in versions[1:]:
         client.delete_model_version(name, str(twin))
@@ -134,7 +134,7 @@ def new_name(client: MlflowClient, name: str) -> None:
             raise
 
 
-def new_version(client: MlflowClient, run_id: str, name: str, model: LoggedModel) -> None:
+def new_version(client: MlflowClient, name: str, *, run_id: str, model: LoggedModel) -> None:
     """Make a version of a registered model, and show it on the model's page."""
     made = client.create_model_version(
         name,

@@ -118,7 +118,7 @@ def register_model(uri: str, name: str, *, model_id: str) -> Version:
     with _client(uri) as client:
         model = client.get_logged_model(model_id)
         new_name(client, name)
-        new_version(client, model.source_run_id or "", name, model)
+        new_version(client, name, run_id=model.source_run_id or "", model=model)
     made = known()
     assert made is not None
     return made

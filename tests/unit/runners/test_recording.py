@@ -49,6 +49,7 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowTrac
 
 def log(tracker: Tracker, notes: Notes, run: str, module: nn.Module) -> str:
     what: dict[str, Any] = {"step": 3, "sha256": "ab", "metrics": {"loss": 0.5}, "register": "net"}
+    what["described"] = {"version": 1, "experiment": {}, "info": {}}
     return log_model(tracker, notes, run=run, module=module, example=EXAMPLE, **what)
 
 
