@@ -192,7 +192,7 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
         experiment, model, num_steps, steps_per_epoch=train.num_batches, device=device, ranks=ranks
     )
     if ranks.size > 1 and not state.is_sharded:
-        state.replica = replicate(state.model, ranks, device=device, input_shape=splits.info.input_shape)
+        state.replica = replicate(state.model, ranks, device=device, example=splits.info.blank())
     val = evaluation_batches(experiment, splits.val, device=device, ranks=ranks)
     step_fn = _step(experiment, device=device)
     if privacy is not None and plan is not None:

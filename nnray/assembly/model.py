@@ -7,7 +7,7 @@ from torch import nn
 from nnray.config import Experiment
 from nnray.data.splits import DataInfo
 from nnray.errors import UserCodeError
-from nnray.models.preprocess import preprocess, require_logits
+from nnray.models.preprocess import preprocess, require_outputs
 from nnray.privacy.example.setup import fitted
 from nnray.registry import build
 from nnray.seeding import torch_seeded
@@ -32,5 +32,5 @@ def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
             problem = f"returned {type(net).__name__}, a torch.nn.Module was expected"
             raise UserCodeError(experiment.model.name, problem)
         model = preprocess(fitted(net, experiment.privacy), info)
-        require_logits(experiment.model.name, model, info=info)
+        require_outputs(experiment.model.name, model, info=info)
     return model

@@ -5,31 +5,28 @@ Pixels stay bytes; whatever else is numbers becomes float32. Blocks keep the mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nnray.data.check_values import checked_inputs, checked_targets, classes_in
 from nnray.data.groups import GroupReader, numbered_groups
-from nnray.data.splits import DataInfo, DataSplits, Examples
+from nnray.data.splits import DataInfo, DataSplits, Examples, TargetKind
 from nnray.errors import DataError, UserCodeError
 
-_BLOCK = 8192
-_SLACK = 1e-4
 _EXPECTED = (
     'a nnray.data.splits.DataSplits, or {"train": (x, y)} with "val", "test" and "classes" as needed '
     '("test" may be a function that returns (x, y)), "groups" (who each training example came from), and '
     '"missing": True if NaN stands for a missing value'
 )
-_KEYS = ("train", "val", "test", "classes", "groups", "missing")
-
-
-def blocks(inputs: Tensor) -> Iterator[Tensor]:
-    """The examples, a few thousand at a time."""
-    return iter(torch.split(inputs, _BLOCK))
+_DECLARED = ("missing", "vocabulary", "categories", "features", "targets", "encoder")
+"""What only the data set can know of its examples."""
+_KEYS = ("train", "val", "test", "classes", "groups", *_DECLARED)
 
 
 def as_splits(result: Any, *, name: str) -> DataSplits:
@@ -45,17 +42,23 @@ def as_splits(result: Any, *, name: str) -> DataSplits:
     """
     if isinstance(result, DataSplits):
         parts: dict[str, Any] = {"train": result.train, "val": result.val, "test": result.test}
-        parts |= {"groups": result.groups, "missing": getattr(result.info, "missing", False)}
+        parts |= {"groups": result.groups}
+        parts |= {key: getattr(result.info, key) for key in _DECLARED if hasattr(result.info, key)}
         classes: Any = getattr(result.info, "classes", None)
     else:
         parts = _mapping(result, name)
         classes = parts.pop("classes", None)
-    missing = parts.get("missing", False) is True
-    train = as_examples(parts["train"], where=f"{name}: train", missing=missing)
+    known = _declared(parts, name=name)
+    train = as_examples(parts["train"], where=f"{name}: train", known=known)
     val = parts.get("val")
-    val = None if val is None else as_examples(val, where=f"{name}: val", missing=missing)
-    named = _classes(classes, train, name=name)
-    info = DataInfo(name, tuple(train.inputs.shape[1:]), named, missing=missing)
+    val = None if val is None else as_examples(val, where=f"{name}: val", known=known)
+    has_classes = known.targets != "numbers"
+    info = replace(
+        known,
+        input_shape=tuple(train.inputs.shape[1:]),
+        classes=_classes(classes, train, info=known) if has_classes else (),
+        target_shape=tuple(train.targets.shape[1:]),
+    )
     check_fit(train, info, where=f"{name}: train")
     if val is not None:
         check_fit(val, info, where=f"{name}: val")
@@ -63,13 +66,13 @@ def as_splits(result: Any, *, name: str) -> DataSplits:
     return DataSplits(train, val, None if test is None else partial(_test, test, info), info, groups)
 
 
-def as_examples(pair: Any, *, where: str, missing: bool = False) -> Examples:
+def as_examples(pair: Any, *, where: str, known: DataInfo | None = None) -> Examples:
     """Make examples of a pair of tensors, arrays or sequences.
 
     Args:
         pair: Examples, or (x, y).
         where: For messages.
-        missing: Whether values of vectors may be missing, which are NaN.
+        known: What the data set has declared; None for pixels or complete vectors, and a class for each.
 
     Raises:
         DataError: Not such a pair, empty, not finite, or of a wrong shape or type.
@@ -82,7 +85,8 @@ def as_examples(pair: Any, *, where: str, missing: bool = False) -> Examples:
     if not len(inputs) == len(targets) > 0:
         problem = "is empty" if len(inputs) == len(targets) else f"has {len(inputs)} x, but {len(targets)} y"
         raise DataError(f"{where}: {problem}; expected as many examples as labels, at least one")
-    return Examples(_inputs(inputs, where, missing=missing), _targets(targets, where))
+    known = known or DataInfo("", (), ())
+    return Examples(checked_inputs(inputs, where, known=known), checked_targets(targets, where, known=known))
 
 
 def check_fit(examples: Examples, info: DataInfo, *, where: str) -> None:
@@ -99,7 +103,26 @@ def check_fit(examples: Examples, info: DataInfo, *, where: str) -> None:
     shape = tuple(examples.inputs.shape[1:])
     if shape != info.input_shape:
         raise DataError(f"{where}: examples of shape {shape}; expected {info.input_shape}, as in train")
-    low, high = (int(v) for v in torch.aminmax(examples.targets))
+    if tuple(examples.targets.shape[1:]) != info.target_shape:
+        shape = tuple(examples.targets.shape[1:])
+        raise DataError(f"{where}: targets of shape {shape}; expected {info.target_shape}, as in train")
+    if info.targets != "numbers":
+        _check_labels(classes_in(examples.targets, info), info, where=where)
+
+
+def _declared(parts: Mapping[str, Any], *, name: str) -> DataInfo:
+    """What a data set says of its examples, which can't be read off them."""
+    given = {key: parts[key] for key in _DECLARED if parts.get(key) is not None}
+    kinds = get_args(TargetKind)
+    if given.get("targets", "class") not in kinds:
+        raise UserCodeError(name, f"returned targets {given['targets']!r}; allowed: {', '.join(kinds)}")
+    for key in ("categories", "features"):
+        given[key] = tuple(given.get(key, ()))
+    return DataInfo(name, (), (), **{**given, "missing": given.get("missing", False) is True})
+
+
+def _check_labels(labels: Tensor, info: DataInfo, *, where: str) -> None:
+    low, high = (int(v) for v in torch.aminmax(labels)) if len(labels) else (0, 0)
     if low < 0 or high >= info.num_classes:
         raise DataError(
             f"{where}: labels go from {low} to {high}; allowed: 0 to {info.num_classes - 1}, "
@@ -123,7 +146,7 @@ def _test(test: Any, info: DataInfo) -> Examples:
         pair = test() if callable(test) else test
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserCodeError(info.name, f"test() raised {type(error).__name__}: {error}") from error
-    examples = as_examples(pair, where=where, missing=info.missing)
+    examples = as_examples(pair, where=where, known=info)
     check_fit(examples, info, where=where)
     return examples
 
@@ -147,53 +170,6 @@ def _tensor(value: Any, *, where: str) -> Tensor:
         raise DataError(f"{where}: {problem}") from error
 
 
-def _inputs(inputs: Tensor, where: str, *, missing: bool) -> Tensor:
-    if inputs.ndim not in (2, 4) or not inputs[0].numel():
-        raise DataError(
-            f"{where}: x has shape {tuple(inputs.shape)}; expected images [N, C, H, W] or vectors [N, F]"
-        )
-    if inputs.is_complex():
-        raise DataError(f"{where}: x is {inputs.dtype}; expected real numbers")
-    image = inputs.ndim == 4
-    if image and not inputs.is_floating_point() and inputs.dtype not in (torch.uint8, torch.bool):
-        low, high = (int(v) for v in torch.aminmax(inputs))
-        if low < 0 or high > 255:
-            raise DataError(f"{where}: whole-number pixels go from {low} to {high}; allowed: 0 to 255")
-        return inputs.to(torch.uint8).contiguous()
-    if image and inputs.dtype == torch.uint8:
-        return inputs.contiguous()
-    inputs = inputs.to(torch.float32).contiguous()
-    if missing and not image:
-        _check_missing(inputs, where=where)
-    else:
-        _check_floats(inputs, where=where, image=image)
-    return inputs
-
-
-def _check_floats(inputs: Tensor, *, where: str, image: bool) -> None:
-    bad = [index for index, block in enumerate(blocks(inputs)) if not bool(torch.isfinite(block).all())]
-    if bad:
-        block = inputs[bad[0] * _BLOCK : (bad[0] + 1) * _BLOCK].flatten(1)
-        first = bad[0] * _BLOCK + int((~torch.isfinite(block)).any(1).int().argmax())
-        value = inputs[first][~torch.isfinite(inputs[first])][0]
-        raise DataError(f"{where}: example {first} holds {float(value)}; every value must be a finite number")
-    low, high = (float(v) for v in torch.aminmax(inputs))
-    if image and (low < -_SLACK or high > 1 + _SLACK):
-        raise DataError(
-            f"{where}: pixels go from {low:g} to {high:g}; allowed: 0 to 1 as floats, or 0 to 255 as uint8 "
-            "(don't normalise: nnray does, by data.normalize)"
-        )
-
-
-def _check_missing(inputs: Tensor, *, where: str) -> None:
-    for number, block in enumerate(blocks(inputs)):
-        if bool(torch.isinf(block).any()):
-            first = number * _BLOCK + int(torch.isinf(block).any(1).int().argmax())
-            raise DataError(
-                f"{where}: example {first} is infinite; allowed: finite numbers, NaN where missing"
-            )
-
-
 def _groups(groups: Any, train: Examples, *, name: str) -> GroupReader | None:
     if groups is None or callable(groups):
         return cast(GroupReader | None, groups)
@@ -205,26 +181,14 @@ def _groups(groups: Any, train: Examples, *, name: str) -> GroupReader | None:
     return lambda: told
 
 
-def _targets(targets: Tensor, where: str) -> Tensor:
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
-    if targets.ndim != 1:
-        raise DataError(
-            f"{where}: y has shape {tuple(targets.shape)}; expected a label for each example, [N]"
-        )
-    if not targets.is_complex() and bool(torch.isfinite(targets).all()):
-        labels = targets.long()
-        if bool((labels == targets).all()):
-            return labels
-    raise DataError(f"{where}: y has labels that are not whole numbers; expected 0 to K - 1")
-
-
-def _classes(classes: Any, train: Examples, *, name: str) -> tuple[str, ...]:
+def _classes(classes: Any, train: Examples, *, info: DataInfo) -> tuple[str, ...]:
+    name = info.name
     if not (classes is None or isinstance(classes, list | tuple | np.ndarray)):
         raise DataError(f"{name}: classes is {_kind(classes)}; expected a list of names, by label")
     if classes is None or len(classes) == 0:
-        count = int(train.targets.max()) + 1
-        if count > max(len(train), 2):
+        labels = classes_in(train.targets, info)
+        count = int(labels.max()) + 1 if len(labels) else 0
+        if count > max(len(labels), 2):
             raise DataError(
                 f"{name}: labels go up to {count - 1}, but there are {len(train)} examples; "
                 "number the classes from 0 to K - 1, or say their names in classes"

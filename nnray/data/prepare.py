@@ -11,7 +11,7 @@ import torch
 from nnray.data.check import as_splits
 from nnray.data.groups import taken
 from nnray.data.splits import DataSplits, Examples
-from nnray.data.statistics import digest, moments
+from nnray.data.statistics import digest, moments_of, target_moments
 from nnray.data.stratify import held_for_validation, limited
 
 
@@ -44,12 +44,20 @@ def prepare(
     assert isinstance(train, Examples) and (val is None or isinstance(val, Examples))
     count, kept = len(train), torch.arange(len(train))
     if val is None and validation:
-        held, kept = held_for_validation(train.targets, amount=validation, seed=seed)
+        held, kept = held_for_validation(train.labels, amount=validation, seed=seed)
         train, val = train.take(kept), train.take(held)
     if limit is not None and limit < len(train):
-        index = limited(train.targets, limit=limit, seed=seed)
+        index = limited(train.labels, limit=limit, seed=seed)
         train, kept = train.take(index), kept[index]
-    mean, std = moments(train.inputs) if normalize else ((), ())
-    info = replace(splits.info, mean=mean, std=std, digest=digest(*(part for part in (train, val) if part)))
+    mean, std = moments_of(train.inputs, splits.info) if normalize else ((), ())
+    target_mean, target_std = target_moments(train.targets, splits.info)
+    info = replace(
+        splits.info,
+        mean=mean,
+        std=std,
+        target_mean=target_mean,
+        target_std=target_std,
+        digest=digest(*(part for part in (train, val) if part)),
+    )
     groups = splits.groups and partial(taken, splits.groups, index=kept.numpy(), count=count, name=name)
     return DataSplits(train, val, splits.test, info, groups)

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from nnray.data.groups import GroupReader
 from nnray.data.stream import Streamed
 
+TargetKind = Literal["class", "classes", "numbers", "boxes"]
+"""What is to be answered of an example: its class, one at each of its places, numbers, or boxes."""
+NO_CLASS = -100
+"""The target of a place that doesn't count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Labelled examples, resident in memory and sliced by index.
+    """Examples with what is to be answered of each, resident in memory and sliced by index.
 
     Shape:
-        inputs: ``[N, C, H, W] uint8`` (0 to 255) or ``float32`` (0 to 1) for images,
-            ``[N, F] float32`` for vectors, NaN where a value is missing.
-        targets: ``[N] int64``, 0 to K - 1.
+        inputs: ``[N, C, H, W] uint8`` (0 to 255) or ``float32`` (0 to 1) for images, ``[N, C, T] float32``
+            for series, ``[N, F] float32`` for vectors, NaN where a value is missing, ``[N, T] int64`` for
+            tokens.
+        targets: ``[N] int64``, 0 to K - 1, of kind class; ``[N, ...] int64`` of kind classes, -100 where no
+            class counts; ``[N, ...] float32`` of kind numbers; ``[N, M, 5] float32`` of kind boxes: class and
+            corners (x1, y1, x2, y2), class -1 where there are fewer than M.
     """
 
     inputs: Tensor
@@ -26,6 +36,13 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each example; 0 for all where targets are something else."""
+        if self.targets.ndim == 1 and not self.targets.is_floating_point():
+            return self.targets
+        return torch.zeros(len(self.targets), dtype=torch.int64)
 
     def take(self, index: Tensor) -> Examples:
         """The examples at ``index``, in that order."""
@@ -42,12 +59,20 @@ class DataInfo:
 
     Args:
         name: Name of the data set, as in the experiment.
-        input_shape: ``(C, H, W)`` or ``(F,)``.
+        input_shape: ``(C, H, W)``, ``(C, T)``, ``(F,)``, or ``(T,)`` of tokens.
         classes: Names of the classes, by label.
         mean: Of the training split, by channel or feature, after scaling images to 0 to 1.
         std: Likewise; 1 where a channel or feature is constant.
         digest: SHA-256 over the training and validation splits, as hex.
         missing: Whether values may be missing, which are NaN; no other data set may hold a NaN.
+        vocabulary: Ids of tokens go from 0, which fills up what is short, to one below this; 0 for no tokens.
+        categories: By feature, into how many categories its whole numbers part examples; 0 for a quantity.
+        features: Names of features; empty where they have none.
+        targets: What is to be answered.
+        target_shape: Of one example's targets.
+        target_mean: Of targets that are numbers, by channel, in the training split.
+        target_std: Likewise.
+        encoder: How texts and cells become inputs, fitted on the training split, as JSON; empty for none.
     """
 
     name: str
@@ -57,6 +82,25 @@ class DataInfo:
     std: tuple[float, ...] = ()
     digest: str = ""
     missing: bool = False
+    vocabulary: int = 0
+    categories: tuple[int, ...] = ()
+    features: tuple[str, ...] = ()
+    targets: TargetKind = "class"
+    target_shape: tuple[int, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
+    encoder: str = ""
+
+    @property
+    def output_shape(self) -> tuple[int, ...] | None:
+        """Of a model's outputs for one example; None where each model has its own."""
+        shapes = {"class": (self.num_classes,), "classes": (self.num_classes, *self.target_shape)}
+        return {**shapes, "numbers": self.target_shape, "boxes": None}[self.targets]
+
+    def blank(self, count: int = 2) -> Tensor:
+        """Inputs that say nothing, as a model takes them."""
+        dtype = torch.int64 if self.vocabulary else torch.float32
+        return torch.zeros(count, *self.input_shape, dtype=dtype)
 
     @property
     def num_classes(self) -> int:

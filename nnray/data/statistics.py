@@ -11,8 +11,8 @@ import hashlib
 import torch
 from torch import Tensor
 
-from nnray.data.check import blocks
-from nnray.data.splits import Examples
+from nnray.data.check_values import blocks
+from nnray.data.splits import DataInfo, Examples
 
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -24,10 +24,38 @@ def moments(inputs: Tensor) -> Moments:
     has mean 0.
 
     Shape:
-        inputs: ``[N, C, H, W]`` or ``[N, F]``.
+        inputs: ``[N, C, H, W]``, ``[N, C, T]`` or ``[N, F]``.
     """
     mean, variance = _byte_moments(inputs) if inputs.dtype == torch.uint8 else _float_moments(inputs)
     return finish(mean, variance)
+
+
+def moments_of(inputs: Tensor, info: DataInfo) -> Moments:
+    """As ``moments``; none for tokens, and 0 and 1 for features that name a category.
+
+    Args:
+        inputs: Of the training split.
+        info: What is known of them.
+    """
+    if info.vocabulary:
+        return (), ()
+    mean, std = moments(inputs)
+    if not info.categories:
+        return mean, std
+    kept = tuple(zip(mean, std, info.categories, strict=True))
+    return tuple(0.0 if n else m for m, _, n in kept), tuple(1.0 if n else s for _, s, n in kept)
+
+
+def target_moments(targets: Tensor, info: DataInfo) -> Moments:
+    """Mean and standard deviation of targets that are numbers, by channel; empty for others.
+
+    Args:
+        targets: Of the training split.
+        info: What is known of them.
+    """
+    if info.targets != "numbers":
+        return (), ()
+    return moments(targets if targets.ndim > 1 else targets[:, None])
 
 
 def finish(mean: Tensor, variance: Tensor) -> Moments:

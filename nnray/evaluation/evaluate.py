@@ -43,7 +43,8 @@ def evaluate(
         for inputs, targets in batches:
             with autocast(inputs.device, precision):
                 outputs = model(inputs)[: len(targets)]
-            for name, value in task.eval_sums(outputs, targets).items():
+            seen = {"inputs": inputs[: len(targets)]} if getattr(task, "needs_inputs", False) else {}
+            for name, value in task.eval_sums(outputs, targets, **seen).items():
                 totals[name] = totals[name] + value if name in totals else value
             count += len(targets)
     sums = to_sums({name: value.cpu() for name, value in totals.items()}, count)

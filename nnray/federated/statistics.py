@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nnray.data.check import blocks
+from nnray.data.check_values import blocks
 from nnray.data.statistics import Moments, byte_counts, finish
 from nnray.federated.partitions.partition import Partition
 

@@ -19,20 +19,36 @@ class Preprocessed(nn.Module):
         mean: By channel or feature.
         std: Likewise.
         missing: Whether inputs may be NaN, which is for missing: the network gets 0, the mean.
+        scale: Mean and standard deviation of targets that are quantities: the network's outputs are theirs in
+            standard units; None for logits.
 
     Shape:
-        inputs: ``[B, C, H, W]`` or ``[B, F]``, as ``net`` takes them.
+        inputs: ``[B, C, H, W]``, ``[B, C, T]`` or ``[B, F]``, as ``net`` takes them; tokens ``[B, T] int64``
+            are handed on as they are.
     """
 
     mean: Tensor
     std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
 
-    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor, *, missing: bool = False) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        missing: bool = False,
+        scale: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self.net, self.missing = net, missing
+        self.net, self.missing, self.is_scaled = net, missing, scale is not None
         self.held: tuple[str, ...] = ()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        if scale is not None:
+            self.register_buffer("target_mean", scale[0])
+            self.register_buffer("target_std", scale[1])
 
     def train(self, mode: bool = True) -> Preprocessed:
         """As any module's, but for parts that are held in evaluation mode, by the names in ``held``."""
@@ -43,22 +59,31 @@ class Preprocessed(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalise, fill in what is missing, then apply the network."""
+        outputs: Tensor = self.net(self.normalize(inputs))
+        return outputs * self.target_std + self.target_mean if self.is_scaled else outputs
+
+    def normalize(self, inputs: Tensor) -> Tensor:
+        """What the network gets."""
+        if not inputs.is_floating_point():
+            return inputs
         normal = (inputs - self.mean) / self.std
-        if self.missing:
-            normal = torch.where(normal.isnan(), torch.zeros_like(normal), normal)
-        outputs: Tensor = self.net(normal)
-        return outputs
+        return torch.where(normal.isnan(), torch.zeros_like(normal), normal) if self.missing else normal
 
 
 def preprocess(net: nn.Module, info: DataInfo) -> Preprocessed:
     """Put the statistics of a data set in front of a network; mean 0 and std 1 where it has none."""
-    mean = _by_channel(info.mean or [0.0] * info.input_shape[0], info)
-    std = _by_channel(info.std or [1.0] * info.input_shape[0], info)
-    return Preprocessed(net, mean, std, missing=info.missing)
+    count = 1 if info.vocabulary else info.input_shape[0]
+    mean = _by_channel(info.mean or [0.0] * count, len(info.input_shape))
+    std = _by_channel(info.std or [1.0] * count, len(info.input_shape))
+    scale = None
+    if info.target_std:
+        places = len(info.target_shape)
+        scale = _by_channel(info.target_mean, places), _by_channel(info.target_std, places)
+    return Preprocessed(net, mean, std, missing=info.missing, scale=scale)
 
 
-def require_logits(name: str, model: nn.Module, *, info: DataInfo) -> None:
-    """Check that a model gives a logit for each class.
+def require_outputs(name: str, model: nn.Module, *, info: DataInfo) -> None:
+    """Check that a model gives what targets are compared with, such as a logit for each class.
 
     Args:
         name: Of the function that made it.
@@ -68,7 +93,7 @@ def require_logits(name: str, model: nn.Module, *, info: DataInfo) -> None:
     Raises:
         UserCodeError: It raises, or gives another shape.
     """
-    batch = torch.zeros(2, *info.input_shape)
+    batch = info.blank(2)
     training = model.training
     with torch.no_grad():
         try:
@@ -78,10 +103,15 @@ def require_logits(name: str, model: nn.Module, *, info: DataInfo) -> None:
             raise UserCodeError(name, problem) from error
     model.train(training)
     shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if shape != [2, info.num_classes]:
-        problem = f"gave {shape} for 2 examples, logits of shape [2, {info.num_classes}] were expected"
-        raise UserCodeError(name, problem)
+    wanted = info.output_shape
+    if wanted is not None and shape != [2, *wanted]:
+        what = "numbers" if info.targets == "numbers" else "logits"
+        raise UserCodeError(
+            name, f"gave {shape} for 2 examples, {what} of shape {[2, *wanted]} were expected"
+        )
 
 
-def _by_channel(values: Sequence[float], info: DataInfo) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).reshape(-1, *[1] * (len(info.input_shape) - 1))
+def _by_channel(values: Sequence[float], num_dims: int) -> Tensor:
+    """Numbers that a batch of so many dimensions beside the first is normalised by."""
+    shape = (-1, *[1] * (num_dims - 1)) if num_dims else ()
+    return torch.tensor(values, dtype=torch.float32).reshape(shape)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
@@ -83,7 +82,7 @@ class Findings:
         metrics: Mapping[str, float] | None = None,
         register: str | None = None,
         alias: str = "candidate",
-        example: NDArray[np.float32] | None = None,
+        example: NDArray[Any] | None = None,
     ) -> ModelRecord:
         """Record a model that was made of this one, in a run nested in this one's.
 
@@ -197,8 +196,13 @@ def _folder(subject: Subject, verb: str, *, root: Path, out: Path | None) -> Pat
     return out.absolute()
 
 
-def _example(subject: Subject) -> NDArray[np.float32]:
+def _example(subject: Subject) -> NDArray[Any]:
     import torch
 
-    shape = (2, *subject.info.input_shape)
-    return torch.rand(shape, generator=torch_rng(0, "example")).numpy()
+    info, rng = subject.info, torch_rng(0, "example")
+    if info.vocabulary:
+        return torch.randint(info.vocabulary, (2, *info.input_shape), generator=rng).numpy()
+    drawn = torch.rand((2, *info.input_shape), generator=rng)
+    if info.categories:
+        drawn[:, torch.tensor([count > 0 for count in info.categories])] = 0.0
+    return drawn.numpy()

@@ -24,7 +24,7 @@ from nnray.assembly.described import about
 from nnray.config import Experiment, load
 from nnray.data.splits import DataInfo
 from nnray.errors import RunError
-from nnray.models.preprocess import require_logits
+from nnray.models.preprocess import require_outputs
 from nnray.runners.origins import Found, search_modules
 from nnray.training.weights import weights_safetensors
 
@@ -108,6 +108,6 @@ def _with_weights(experiment: Experiment, info: DataInfo, content: Any, *, where
             raise RunError(
                 f"{where}: the weights are of another network than --experiment: {error}"
             ) from error
-        require_logits(where, content, info=info)
+        require_outputs(where, content, info=info)
         return content.eval()
     return model.eval()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from nnray.assembly.described import About, model_files
 from nnray.clock import now_ms
 from nnray.config import Experiment
+from nnray.data.batches import as_float
 from nnray.data.splits import DataSplits
 from nnray.data.stream_memory import first
 from nnray.errors import NnrayError
@@ -80,7 +79,7 @@ def log_model(
     *,
     run: str,
     module: nn.Module,
-    example: NDArray[np.float32],
+    example: NDArray[Any],
     step: int,
     sha256: str,
     metrics: Mapping[str, float],
@@ -144,11 +143,10 @@ def waiting(tracker: Tracker, unsent: int) -> str:
     return f"{where}, as the tracking store {tracker.uri} does not take them: {why}; `nnray sync` sends them"
 
 
-def input_example(splits: DataSplits) -> NDArray[np.float32]:
+def input_example(splits: DataSplits) -> NDArray[Any]:
     """Two training inputs as a model takes them: pixels from 0 to 1."""
-    inputs = first(splits.train, 2).inputs
-    scaled = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
-    return scaled.numpy()
+    example: NDArray[Any] = as_float(first(splits.train, 2).inputs).numpy()
+    return example
 
 
 def metric_rows(record: EpochRecord) -> list[MetricRow]:

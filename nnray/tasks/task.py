@@ -3,6 +3,10 @@
 A task never averages over batches. It gives sums on the device for each batch; batches, ranks
 and clients add them up (`nnray.metrics`), and the quotients are taken once, in ``summarize``.
 
+A task that compares outputs with inputs sets ``needs_inputs = True``: its ``eval_sums`` gets ``inputs=``. One
+that learns otherwise than by ``loss(outputs, targets)``, such as from inputs, or by asking the model several
+times, has ``loss_of(model, inputs, targets) -> (outputs, loss)``, and its ``loss`` is not called.
+
 A task whose loss is a weighted mean over examples may say so with ``example_losses(outputs, targets)``, which
 gives the weighted loss of each example and its weight, or None where all weigh the same: the sum of the ones
 over the sum of the others is ``loss``. Clients with batches of different sizes can then train side by side.
@@ -30,7 +34,7 @@ class Task(Protocol):
     def train_sums(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> Sums:
         """The few sums that a training step can afford; ``loss`` is what ``loss`` returned."""
 
-    def eval_sums(self, outputs: Tensor, targets: Tensor) -> Sums:
+    def eval_sums(self, outputs: Tensor, targets: Tensor, **seen: Tensor) -> Sums:
         """All sums that the metrics need."""
 
     def summarize(self, sums: MetricSums) -> dict[str, float]:

@@ -42,7 +42,7 @@ def write_description(
     (folder / _SERVING).write_text(json.dumps({"inputs": inputs}, indent=2))
     _write_environment(folder)
     signature = {
-        "inputs": _tensor(example.shape[1:]),
+        "inputs": _tensor(example.shape[1:], str(example.dtype)),
         "outputs": _tensor(output_shape),
         "params": None,
     }
@@ -85,8 +85,8 @@ def _write(folder: Path, described: dict[str, Any]) -> None:
     aside.replace(folder / "MLmodel")
 
 
-def _tensor(shape: tuple[int, ...]) -> str:
-    return json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, *shape]}}])
+def _tensor(shape: tuple[int, ...], dtype: str = "float32") -> str:
+    return json.dumps([{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": [-1, *shape]}}])
 
 
 def _flavors() -> dict[str, Any]:

@@ -28,7 +28,7 @@ def own_device(device: torch.device, ranks: Ranks) -> torch.device:
 
 
 def replicate(
-    model: nn.Module, ranks: Ranks, *, device: torch.device, input_shape: tuple[int, ...]
+    model: nn.Module, ranks: Ranks, *, device: torch.device, example: torch.Tensor
 ) -> DistributedDataParallel:
     """Wrap a model so that each backward pass ends with the mean of all ranks' gradients.
 
@@ -38,7 +38,7 @@ def replicate(
         model: On the device.
         ranks: More than one.
         device: Where the model is.
-        input_shape: Of an example.
+        example: Inputs as the model takes them.
 
     Source:
         Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", 2020.
@@ -51,7 +51,7 @@ def replicate(
         model,
         device_ids=[device] if device.type == "cuda" else None,
         process_group=ranks.group,
-        find_unused_parameters=_has_unused(model, torch.zeros(2, *input_shape, device=device)),
+        find_unused_parameters=_has_unused(model, example.to(device)),
         gradient_as_bucket_view=True,
         **options,
     )

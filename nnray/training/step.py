@@ -30,7 +30,13 @@ Where there are several ranks, ``share`` says what this one's part of the batch 
 
 
 def supervised(task: Task) -> LossFn:
-    """The plain loss function: the task's loss of the model's outputs."""
+    """The plain loss function: the task's loss of the model's outputs, or what the task has instead.
+
+    A task that learns from inputs too, or asks the model more than once, has a ``loss_of`` of this form.
+    """
+    if (own := getattr(task, "loss_of", None)) is not None:
+        loss_of: LossFn = own
+        return loss_of
 
     def loss_fn(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         outputs = model(inputs)

@@ -79,7 +79,7 @@ def report(experiment: Experiment, folder: Path) -> PartitionReport:
     partition = share_out(experiment, splits)
     found = heterogeneity.report(
         partition,
-        splits.train.targets.numpy(),
+        splits.train.labels.numpy(),
         classes=splits.info.classes,
         groups=None if partition.groups is None or splits.groups is None else splits.groups().names,
     )

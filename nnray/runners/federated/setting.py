@@ -168,7 +168,7 @@ def share_out(experiment: Experiment, splits: DataSplits) -> Partition:
         )
     component = federated.partition
     rng = numpy_rng(experiment.seed, "partition")
-    made = build("partition", component, train.targets.numpy(), federated.clients, rng, groups=splits.groups)
+    made = build("partition", component, train.labels.numpy(), federated.clients, rng, groups=splits.groups)
     return as_partition(made, num_examples=len(train), name=component.name)
 
 

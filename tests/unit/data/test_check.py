@@ -76,8 +76,11 @@ def test_tensors_that_need_gradients_are_taken_without() -> None:
         ({"x": V}, r"is a mapping with the keys \['x'\]"),
         ((V, Y[:5]), "has 6 x, but 5 y"),
         ((V[:0], Y[:0]), "is empty"),
-        ((V[:, 0], Y), r"x has shape \(6,\); expected images \[N, C, H, W\] or vectors \[N, F\]"),
-        ((X[:, 0], Y), r"x has shape \(6, 2, 2\)"),
+        (
+            (V[:, 0], Y),
+            r"x has shape \(6,\); expected images \[N, C, H, W\], series \[N, C, T\] or vectors \[N, F\]",
+        ),
+        ((X[:, 0][:, None, None], Y), r"x has shape \(6, 1, 1, 2, 2\)"),
         ((X[:, :0], Y), r"x has shape \(6, 0, 2, 2\)"),
         (([[1, 2], [3]], [0, 1]), "not an array of numbers .*of one shape"),
         ((np.array([["a"], ["b"]]), [0, 1]), "not an array of numbers"),

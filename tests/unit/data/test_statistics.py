@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnray.data import check
+from nnray.data import check_values
 from nnray.data.splits import Examples
 from nnray.data.statistics import digest, moments
 
@@ -39,7 +39,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     images, vectors = drawn((50, 3, 4, 4), seed=0, whole=True), drawn((50, 7), seed=0, whole=False)
     parts = Examples(images, torch.arange(50))
     once = moments(images), moments(vectors), digest(parts)
-    monkeypatch.setattr(check, "_BLOCK", 7)
+    monkeypatch.setattr(check_values, "_BLOCK", 7)
     assert moments(images) == once[0]
     for ours, theirs in zip(moments(vectors), once[1], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-12)
