@@ -21,7 +21,7 @@ import nnray
 from nnray.runners import folder as folders
 
 FILE = """
-name: small_{seed}
+name: {name}
 seed: {seed}
 data: {{name: mnist, validation: 1000, limit: 6000}}
 model: {{name: cnn, channels: [8, 16], hidden: 64}}
@@ -37,7 +37,7 @@ sweep:
   metric: val_accuracy
   trials: 12
   search: tpe
-  scheduler: asha
+  scheduler: {scheduler}
 tracking: {{uri: "sqlite:///{folder}/mlflow.db", dir: "{folder}/runs"}}
 """
 RULES = ("mean", "vote", "stack", "select", "soup", "uniform_soup")
@@ -64,14 +64,12 @@ class Pair:
         return 100 * difference if "accuracy" in metric else -difference
 
 
-def swept(seed: int, folder: Path) -> Path:
+def swept(seed: int, folder: Path, *, scheduler: str) -> Path:
     """The folder of a seed's sweep, run now if it is not there."""
-    done = [run for run in folders.runs(folder / "runs") if run.name.startswith(f"small_{seed}-sweep")]
-    if done and done[0].result is not None:
-        return done[0].path
-    file = folder / f"small_{seed}.yaml"
-    file.write_text(FILE.format(seed=seed, folder=folder))
-    return nnray.sweep(file, quiet=True).folder
+    name = f"{scheduler}_{seed}"
+    file = folder / f"{name}.yaml"
+    file.write_text(FILE.format(name=name, seed=seed, scheduler=scheduler, folder=folder))
+    return nnray.sweep(file, once=name, quiet=True).folder
 
 
 def compare(run: Path, seed: int, *, rule: str, top: int) -> Pair:
@@ -104,21 +102,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--scheduler", default="asha", help="asha, or none: every trial to its end")
+    parser.add_argument("--rules", nargs="+", default=RULES)
     parser.add_argument("--top", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path(".scratch/ensembles"))
     options = parser.parse_args()
     folder = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    runs = {seed: swept(seed, folder) for seed in range(options.first, options.first + options.seeds)}
+    runs = {
+        seed: swept(seed, folder, scheduler=options.scheduler)
+        for seed in range(options.first, options.first + options.seeds)
+    }
     print(versions("torch", "ray", "optuna"))
-    for rule in RULES:
+    for rule in options.rules:
         pairs = [compare(run, seed, rule=rule, top=options.top) for seed, run in runs.items()]
         for pair in pairs:
             shown = (f"{pair.single[m]:.4f} -> {pair.ensemble[m]:.4f}" for m in METRICS)
             print(f"{rule:12} seed {pair.seed}  {'  '.join(shown)}", flush=True)
         accuracy, loss = (gains(pairs, metric) for metric in METRICS)
         single = mean(pair.single["test_accuracy"] for pair in pairs)
-        cells = f"accuracy {accuracy} points over {100 * single:.2f} %", f"loss {loss} less"
+        cells = (
+            f"{options.scheduler}, {len(pairs)} seeds",
+            f"accuracy {accuracy} points over {100 * single:.2f} %",
+            f"loss {loss} less",
+        )
         print(row(f"ensemble, {rule}", *cells), flush=True)
 
 

@@ -29,7 +29,7 @@ OUTCOME = EnsembleOutcome(
     combine="select",
     text="2 of 12 members, taken 4 times greedily",
     members=MEMBERS,
-    notes=["validation: members were taken by it, so it is too good"],
+    notes=["validation: members were taken by it, so it is optimistic"],
     registered="digits@candidate",
 )
 
@@ -85,7 +85,7 @@ def test_a_person_sees_a_table_and_what_to_do_next(nnray: Nnray, asked: SimpleNa
     ends = {len(line.rstrip()) for line in (lines[2], lines[3], lines[4])}
     assert len(ends) == 1
     assert "nnray evaluate digits@candidate" in out
-    assert "too good" in out
+    assert "optimistic" in out
 
 
 def test_a_script_gets_one_line(nnray: Nnray, asked: SimpleNamespace) -> None:

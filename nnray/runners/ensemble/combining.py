@@ -136,7 +136,7 @@ def selection(table: Table) -> Made:
         members,
         f"{len(kept)} of {len(found.counts)} members, taken {total} times greedily",
         metrics_of(ensemble.combine(held.logp[kept]), held.targets, task=table.task),
-        "members were taken by it, so it is too good",
+        "members were taken by it, so it is optimistic",
         weights,
         details={"losses": [-score for score in found.path]},
     )
@@ -170,7 +170,7 @@ def soup(table: Table) -> Made:
         kept,
         f"soup of {len(kept)} of {len(members)} members",
         table.measured(module),
-        "members were taken by it, so it is too good",
+        "members were taken by it, so it is optimistic",
         details={"scores": [*zip((member.name for member in members), tried, strict=True)]},
     )
 
