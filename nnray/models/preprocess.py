@@ -19,6 +19,7 @@ class Preprocessed(nn.Module):
         mean: By channel or feature.
         std: Likewise.
         missing: Whether inputs may be NaN, which is for missing: the network gets 0, the mean.
+        tokens: Whether inputs are ids of tokens, which are handed on as they are.
         scale: Mean and standard deviation of targets that are quantities: the network's outputs are theirs in
             standard units; None for logits.
 
@@ -39,10 +40,11 @@ class Preprocessed(nn.Module):
         std: Tensor,
         *,
         missing: bool = False,
+        tokens: bool = False,
         scale: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.net, self.missing, self.is_scaled = net, missing, scale is not None
+        self.net, self.missing, self.tokens, self.is_scaled = net, missing, tokens, scale is not None
         self.held: tuple[str, ...] = ()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
@@ -64,7 +66,7 @@ class Preprocessed(nn.Module):
 
     def normalize(self, inputs: Tensor) -> Tensor:
         """What the network gets."""
-        if not inputs.is_floating_point():
+        if self.tokens:
             return inputs
         normal = (inputs - self.mean) / self.std
         return torch.where(normal.isnan(), torch.zeros_like(normal), normal) if self.missing else normal
@@ -79,7 +81,7 @@ def preprocess(net: nn.Module, info: DataInfo) -> Preprocessed:
     if info.target_std:
         places = len(info.target_shape)
         scale = _by_channel(info.target_mean, places), _by_channel(info.target_std, places)
-    return Preprocessed(net, mean, std, missing=info.missing, scale=scale)
+    return Preprocessed(net, mean, std, missing=info.missing, tokens=bool(info.vocabulary), scale=scale)
 
 
 def require_outputs(name: str, model: nn.Module, *, info: DataInfo) -> None:
