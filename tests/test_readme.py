@@ -25,6 +25,8 @@ NOT_RUN = {
     "nnray compare RUN RUN",
     "nnray submit sweep digits.yaml --address http://head:8265",
     "nnray jobs list --address http://head:8265",
+    "nnray predict digits scans/ --out classes.csv",
+    "nnray serve digits --port 8080",
 }
 
 
@@ -82,6 +84,19 @@ def test_every_verb_is_shown() -> None:
     } | {
         "federate",
         "compare",
+    } | {
+        "evaluate",
+        "report",
+        "explain",
+        "attack",
+        "compress",
+        "ensemble",
+        "predict",
+        "serve",
+        "export",
+        "promote",
+        "models",
+        "describe",
     }
 
 
