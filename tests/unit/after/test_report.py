@@ -19,6 +19,7 @@ from nnray.errors import NnrayError, RunError, TrackingError
 from nnray.runners.folder import RunFolder
 from nnray.runners.report.account import Account
 from nnray.runners.report.facts import lead
+from nnray.runners.report.findings import TITLES
 from nnray.runners.report.write import open_account, render, report
 from nnray.runners.results import RunResult
 from nnray.tracking import MetricRow, MlflowTracker
@@ -34,8 +35,10 @@ federated: {workers: 0, clients: 5, rounds: 3, holdout: 0.2}
 
 @pytest.fixture
 def copy(trained: Trained, tmp_path: Path) -> RunFolder:
-    """The folder of a run that a test may change."""
-    return RunFolder(shutil.copytree(trained.result.folder, tmp_path / trained.result.folder.name))
+    """The folder of a run that a test may change, without what other tests have found out about it."""
+    folder = trained.result.folder
+    later = shutil.ignore_patterns(*(f"{verb}-*" for verb in TITLES))
+    return RunFolder(shutil.copytree(folder, tmp_path / folder.name, ignore=later))
 
 
 def of_store(trained: Trained, tmp_path: Path) -> Account:
