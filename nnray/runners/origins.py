@@ -1,7 +1,8 @@
 """Where a model is: in a run's folder, in the store, or in a folder of files that somebody gave.
 
-What comes from the store that runs are recorded in, or from a run here, is the user's own. A folder that is
-named by its path is not: it may have come from anywhere.
+What comes from the store that runs are recorded in, or from a run among one's own, is the user's own. A
+folder that is named by its path is not: it may have come from anywhere. Modules that a model names are looked
+for only once it is known that they may run, and after all that Python finds by itself.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Any
 
 from nnray.assembly.described import ABOUT, WEIGHTS, About, read_about
 from nnray.errors import RunError
-from nnray.registry import is_user_code
 from nnray.runners import folder as folders
 from nnray.runners.folder import RunFolder
 from nnray.tracking.store import resolve_uri
 from nnray.tracking.stored import StoredModel, fetch_files, find_stored
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
+_FUNCTION = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
+"""``module:function``, wherever it stands in a description: components have a short form, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Found:
         described: What the model is; None where the files don't say.
         weights: As a file of safetensors; empty where there are none.
         is_own: Whether they come from the user's own store.
+        search: Folders of the modules that the run was begun with.
     """
 
     origin: Origin
@@ -72,6 +75,7 @@ class Found:
     described: About | None = None
     weights: bytes = b""
     is_own: bool = False
+    search: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -91,17 +95,16 @@ def find(reference: str, *, root: Path, tracking: str | None = None) -> Found:
         RunError: There is no such model.
         TrackingError: The store can't be asked.
     """
-    search_modules([Path.cwd()])
     path = Path(reference).expanduser()
     if path.is_file() or any((path / name).is_file() for name in (ABOUT, "MLmodel")):
         return _read(path.absolute(), Origin(resolve_uri(tracking)))
     if (run := _local_run(reference, root)) is not None:
-        return _of_run(run, tracking)
+        return _of_run(run, tracking, is_own=run.path.parent == root.absolute())
     return _of_store(find_stored(reference, uri=tracking), root)
 
 
 def require_known(found: Found, *, trust: bool) -> None:
-    """Refuse a stranger's model whose description names functions beyond the catalog.
+    """Refuse a stranger's model whose description names functions beyond the catalog; else have them found.
 
     Raises:
         RunError: It does, and isn't trusted.
@@ -112,13 +115,15 @@ def require_known(found: Found, *, trust: bool) -> None:
             f"{found.where}: opening it would run {', '.join(named)}, and it is not from your own store: "
             "look at that code, then give --trust"
         )
+    if named:
+        search_modules([*found.search, Path.cwd()])
 
 
 def search_modules(names: Sequence[Path | str]) -> None:
-    """Let models name functions in modules that stand in these folders."""
+    """Let models name functions in modules that stand in these folders, behind all others."""
     for name in map(str, names):
         if name not in sys.path:
-            sys.path.insert(0, name)
+            sys.path.append(name)
 
 
 def _local_run(reference: str, root: Path) -> RunFolder | None:
@@ -130,27 +135,24 @@ def _local_run(reference: str, root: Path) -> RunFolder | None:
     return next((run for run in folders.runs(root) if (run.result or {}).get("run_id") == reference), None)
 
 
-def _of_run(run: RunFolder, tracking: str | None) -> Found:
+def _of_run(run: RunFolder, tracking: str | None, *, is_own: bool) -> Found:
     result = run.result
     if result is None:
         raise RunError(
             f"{run.name} has no model yet, it has not ended: `nnray resume {run.name}` goes on with it"
         )
-    search_modules(run.record.get("search", []))
     reference = result["model_uri"] or result["run_id"]
     if not reference:
         raise RunError(f"the model of {run.name} is in no store yet: `nnray sync` sends it")
-    return _of_store(
-        find_stored(reference, uri=tracking or result["tracking_uri"]), run.path.parent, run.path
-    )
+    stored = find_stored(reference, uri=tracking or result["tracking_uri"])
+    return _of_store(stored, run.path.parent, run.path, is_own=is_own)
 
 
-def _of_store(stored: StoredModel, root: Path, folder: Path | None = None) -> Found:
+def _of_store(stored: StoredModel, root: Path, folder: Path | None = None, *, is_own: bool = True) -> Found:
     if folder is None and stored.run:
         candidate = root / stored.run.partition("/")[0]
         folder = candidate.absolute() if (candidate / "run.json").is_file() else None
-    if folder is not None:
-        search_modules(RunFolder(folder).record.get("search", []))
+    search = RunFolder(folder).record.get("search", []) if folder is not None else []
     origin = Origin(
         tracking_uri=stored.uri,
         run_id=stored.run_id,
@@ -164,24 +166,22 @@ def _of_store(stored: StoredModel, root: Path, folder: Path | None = None) -> Fo
         step=stored.step,
         sha256=stored.sha256,
     )
-    return _read(fetch_files(stored), origin, is_own=True)
+    return _read(fetch_files(stored), origin, is_own=is_own, search=tuple(search))
 
 
-def _read(path: Path, origin: Origin, *, is_own: bool = False) -> Found:
+def _read(path: Path, origin: Origin, *, is_own: bool = False, search: tuple[str, ...] = ()) -> Found:
     if not (path / ABOUT).is_file():
         return Found(origin, path, is_own=is_own)
     if not (path / WEIGHTS).is_file():
         raise RunError(f"{path}: has no {WEIGHTS} beside {ABOUT}: the model was copied in part")
     described = read_about((path / ABOUT).read_bytes(), where=str(path / ABOUT))
-    return Found(origin, path, described, (path / WEIGHTS).read_bytes(), is_own)
+    return Found(origin, path, described, (path / WEIGHTS).read_bytes(), is_own, search)
 
 
 def _user_code(tree: Any) -> Iterator[str]:
     """Every name of a function of somebody's own, at any depth."""
-    if isinstance(tree, dict):
-        name = tree.get("name")
-        if isinstance(name, str) and is_user_code(name):
-            yield name
+    if isinstance(tree, str) and _FUNCTION.fullmatch(tree):
+        yield tree
     children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     for child in children:
         yield from _user_code(child)

@@ -1,8 +1,8 @@
 """A trained model with all that is known of it: what every verb after training begins with.
 
 It is found by any name that people have for it, and opened from safetensors and JSON alone, which run no
-code. What would run code, a pickled file or an experiment that names functions of its own, is opened
-where it comes from the user's own store or runs, and else only if it is trusted.
+code. A pickled file is opened only if it is trusted, and an experiment that names functions of its own
+where it comes from the user's own store or runs, or is trusted.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import nnray
 from nnray.assembly.described import ABOUT, WEIGHTS
-from nnray.errors import RunError
+from nnray.errors import NnrayError, RunError
 from nnray.runners.subject import open_subject
 from nnray.tracking.stored import fetch_files, find_stored
 from tests.unit.after.conftest import Trained
@@ -102,26 +105,83 @@ def test_a_graph_that_may_hold_a_pickle_is_refused(trained: Trained, tmp_path: P
         open_subject(str(folder), experiment=trained.folder / "plain.yaml")
 
 
-def stranger(trained: Trained, folder: Path, *, model: str) -> Path:
-    """A model whose description names a function."""
+def stranger(trained: Trained, folder: Path, **sections: Any) -> Path:
+    """A model whose description says something else."""
     files = fetch_files(find_stored(trained.result.model_uri, uri=trained.tracking))
-    folder.mkdir()
+    folder.mkdir(parents=True)
     about = json.loads((files / ABOUT).read_bytes())
-    about["experiment"]["model"] = {"name": model}
+    about["experiment"].update(sections)
     (folder / ABOUT).write_text(json.dumps(about))
     (folder / WEIGHTS).write_bytes((files / WEIGHTS).read_bytes())
     return folder
 
 
-def test_a_description_that_names_code_is_refused(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "their_code.py").write_text("import os\nos.mkdir('mark')\ndef net(info):\n    return None\n")
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a stranger's, with code that leaves a mark; the user stands in it."""
+    code = "import os\nos.mkdir('mark')\ndef net(info, **keys):\n    return None\n"
+    (tmp_path / "their_code.py").write_text(code)
     monkeypatch.chdir(tmp_path)
-    folder = stranger(trained, tmp_path / "model", model="their_code:net")
+    monkeypatch.setattr("sys.path", [*sys.path])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": {"name": "their_code:net"}},
+        {"model": "their_code:net"},
+        {"loss": "their_code:net"},
+        {"optimizer": "their_code:net"},
+        {"data": {"name": "digits", "augment": ["their_code:net"]}},
+        {"task": {"name": "their_code:net"}},
+    ],
+)
+def test_a_description_that_names_code_is_refused(
+    sections: dict[str, Any], trained: Trained, theirs: Path
+) -> None:
+    folder = stranger(trained, theirs / "model", **sections)
     with pytest.raises(RunError, match=r"would run their_code:net.*--trust"):
         open_subject(str(folder))
-    assert not (tmp_path / "mark").exists()
+    assert not (theirs / "mark").exists()
+
+
+def test_a_member_that_names_code_is_refused(trained: Trained, theirs: Path) -> None:
+    folder = stranger(trained, theirs / "model", model="their_code:net")
+    member = json.loads((folder / ABOUT).read_text())
+    (folder / ABOUT).write_text(json.dumps({"version": 1, "members": [member], "combine": {"name": "mean"}}))
+    with pytest.raises(RunError, match=r"would run their_code:net.*--trust"):
+        open_subject(str(folder))
+    assert not (theirs / "mark").exists()
+
+
+def test_a_run_of_somebody_elses_is_not_ones_own(trained: Trained, theirs: Path) -> None:
+    store = f"sqlite:///{theirs}/mlflow.db"
+    folder = shutil.copytree(trained.result.folder, theirs / "run")
+    result = nnray.train(
+        trained.folder / "plain.yaml",
+        [f"tracking.uri={store}", f"tracking.dir={theirs}/runs", "training.epochs=1"],
+        quiet=True,
+    )
+    stored = find_stored(result.model_uri, uri=store)
+    about = fetch_files(stored) / ABOUT
+    described = json.loads(about.read_bytes())
+    described["experiment"]["model"] = {"name": "their_code:net"}
+    about.write_text(json.dumps(described))
+    (folder / "result.json").write_text((result.folder / "result.json").read_text())
+    with pytest.raises(RunError, match=r"would run their_code:net.*--trust"):
+        open_subject(str(folder))
+    assert not (theirs / "mark").exists()
+
+
+def test_modules_of_the_working_folder_shadow_nothing(trained: Trained, theirs: Path) -> None:
+    before = [*sys.path]
+    open_subject(str(stranger(trained, theirs / "model")))
+    assert sys.path == before
+    folder = stranger(trained, theirs / "other", model="their_code:net")
+    with pytest.raises(NnrayError):
+        open_subject(str(folder), trust=True)
+    assert sys.path[: len(before)] == before and (theirs / "mark").exists()
 
 
 def test_weights_alone_are_opened_with_their_experiment(trained: Trained, tmp_path: Path) -> None:
