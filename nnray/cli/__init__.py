@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb needs it: ``nnray --help`` answers at on
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -222,6 +223,13 @@ app.command()(doctor)
 app.add_typer(jobs, name="jobs")
 
 
+_PLACES = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
+"""What is wrong with a place that a person has named, and not with nnray."""
+
+
 def _terminated(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -256,7 +264,11 @@ def _report(error: BaseException) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, DivergedError | ClientFailure) else 2
     if isinstance(error, TyperException):
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        print(f"error: {error.format_message().replace('Value error, ', '')}", file=sys.stderr)
+        return 2
+    if isinstance(error, OSError) and error.errno in _PLACES:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror}; --debug shows where", file=sys.stderr)
         return 2
     print(
         f"error: {type(error).__name__}: {error}\nThis is a fault of nnray's: --debug shows where.",

@@ -41,7 +41,13 @@ class Outcome:
         """What came of it, for people."""
         width = max(map(len, self.metrics), default=0)
         shown = [f"{name:{width}}  {value:.4f}" for name, value in self.metrics.items()]
-        return "\n".join([*shown, *(f"written  {file}" for file in self.files)])
+        return "\n".join([*shown, *(f"written  {near(file)}" for file in self.files)])
+
+
+def near(path: str | Path) -> str:
+    """A path as short as it can be given from the folder that one is in."""
+    path, here = Path(path), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def plain(value: Any) -> Any:

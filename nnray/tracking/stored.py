@@ -169,8 +169,8 @@ def _asked(ask: Callable[[], T], uri: str, reference: str) -> T:
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
             raise RunError(
-                f"no model {reference!r} in {uri}: {error.message}; `nnray models` lists those that are "
-                "registered, and a run goes by its folder or its id"
+                f"no model {reference!r} in {uri}: {error.message.rstrip('.')}; `nnray models` lists those "
+                "that are registered, and a run goes by its folder or its id"
             ) from error
         raise TrackingError(f"{uri}: {error.message}") from error
     except (OSError, RequestException) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import subprocess
@@ -35,6 +36,39 @@ def test_a_good_file_is_ok(nnray: Nnray) -> None:
     code, out, err = nnray("check", "e.yaml")
     assert (code, err) == (0, "")
     assert "e.yaml: ok" in out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/root/x"),
+            2,
+            "error: /root/x: Permission denied",
+        ),
+        (FileExistsError(errno.EEXIST, "File exists", "report.html"), 2, "error: report.html: File exists"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: No space left on device"),
+        (OSError(errno.EBADF, "Bad file descriptor"), 1, "a fault of nnray's"),
+        (OSError("of no errno"), 1, "a fault of nnray's"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_no_fault_of_nnray(
+    nnray: Nnray, monkeypatch: pytest.MonkeyPatch, error: OSError, code: int, said: str
+) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("nnray.api.schema", refuse)
+    ended, _, err = nnray("schema")
+    assert (ended, said in err, "Traceback" in err) == (code, True, False)
+
+
+def test_a_choice_that_is_misspelt_is_said_in_plain_words(nnray: Nnray) -> None:
+    code, _, err = nnray("export", "digits", "--format", "onxx")
+    assert (code, err) == (
+        2,
+        "error: Invalid value for '--format': 'onxx' is not one of 'torch-export', 'onnx', 'safetensors'.\n",
+    )
 
 
 def test_all_mistakes_come_at_once_and_exit_2(nnray: Nnray) -> None:

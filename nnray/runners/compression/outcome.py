@@ -19,7 +19,7 @@ COLUMNS: Mapping[str, str] = {
     "latency_1_ms": "ms at 1",
     "latency_64_ms": "ms at 64",
 }
-"""A row's columns, and what stands above them."""
+"""What a row may hold, and what it is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,11 @@ class Compression(Outcome):
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as text, one column for each number, aligned."""
-    shown = [name for name in COLUMNS if any(name in row for row in rows)]
-    lines = [["", *(COLUMNS[name] for name in shown)]]
-    lines += [[str(row["name"]), *(_text(row.get(name)) for name in shown)] for row in rows]
+    """Rows as text, aligned: side by side, since nine numbers beside each other are wider than a window."""
+    lines = [["", *(str(row["name"]) for row in rows)]]
+    for name, title in COLUMNS.items():
+        if any(name in row for row in rows):
+            lines.append([title, *(_text(row.get(name)) for row in rows)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
         "  ".join(

@@ -26,7 +26,7 @@ from nnray.runners.evaluation.measure import Measured, measure
 from nnray.runners.evaluation.mistakes import inputs_at, mistakes_picture, mistakes_table
 from nnray.runners.evaluation.pictures import draw_pictures, save
 from nnray.runners.findings import Findings, findings
-from nnray.runners.outcome import Outcome
+from nnray.runners.outcome import Outcome, near
 from nnray.runners.subject import Part, Subject
 from nnray.training.device import find_device
 
@@ -87,7 +87,7 @@ class Evaluated(Outcome):
         if "temperature" in self.metrics:
             before = f"ece {self.metrics['ece_before']:.4f}, log_loss {self.metrics['log_loss_before']:.4f}"
             lines.append(f"{'temperature':18} {self.metrics['temperature']:.4f}   before: {before}")
-        return "\n".join([*lines, f"card               {Path(self.folder) / 'card.html'}"])
+        return "\n".join([*lines, f"card               {near(Path(self.folder) / 'card.html')}"])
 
     def _repr_html_(self) -> str:
         from nnray.runners.results import html_table

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nnray.runners.outcome import Outcome, plain
+from nnray.runners.outcome import Outcome, near, plain
 
 ALIKE = 0.95
 """From this rank correlation on, an explanation hardly depends on what was learnt."""
@@ -43,7 +43,7 @@ class Explanation(Outcome):
             for one in self.examples
         ]
         told = [f"{name}: {words(found)}" for name, found in self.methods.items()]
-        return "\n".join([*rows, *told, *(f"written  {file}" for file in self.files)])
+        return "\n".join([*rows, *told, *(f"written  {near(file)}" for file in self.files)])
 
 
 def words(found: Mapping[str, Any]) -> str:

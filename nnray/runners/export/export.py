@@ -15,7 +15,7 @@ from nnray.runners.export.order import Order, Writer, Written
 from nnray.runners.export.torch_files import write_graph, write_weights
 from nnray.runners.export.verify import differences, inputs_like
 from nnray.runners.findings import findings
-from nnray.runners.outcome import Outcome
+from nnray.runners.outcome import Outcome, near
 from nnray.runners.subject import Subject
 
 Format = Literal["torch-export", "onnx", "safetensors"]
@@ -50,7 +50,7 @@ class Exported(Outcome):
         compared = ", ".join(f"{value:.2g} at batch {batch}" for batch, value in self.max_difference.items())
         lines = [f"format      {self.format}{opset}, {self.file_bytes:,} bytes"]
         lines += [f"difference  {compared} (largest, of logits)"]
-        return "\n".join([*lines, *(f"written     {file}" for file in self.files)])
+        return "\n".join([*lines, *(f"written     {near(file)}" for file in self.files)])
 
 
 def export(

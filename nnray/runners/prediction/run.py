@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from nnray.data.inputs import Inputs
 from nnray.errors import ConfigError, Problem
-from nnray.runners.outcome import Outcome
+from nnray.runners.outcome import Outcome, near
 from nnray.runners.prediction.answers import Answers, classify, require_finite
 from nnray.runners.prediction.write import Format, format_of, writing
 from nnray.runners.store import say
@@ -48,7 +48,7 @@ class Predictions(Outcome):
         width = max(map(len, self.by_class), default=0)
         shown = [f"{name:{width}}  {count}" for name, count in self.by_class.items()]
         passed = [f"passed over  {len(self.unreadable)}"] if self.unreadable else []
-        return "\n".join([*shown, *passed, *(f"written  {file}" for file in self.files)])
+        return "\n".join([*shown, *passed, *(f"written  {near(file)}" for file in self.files)])
 
 
 def predict(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnray.robustness.corruption import SEVERITIES, Corrupted
-from nnray.runners.outcome import Outcome
+from nnray.runners.outcome import Outcome, near
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class AttackOutcome(Outcome):
     def summary(self) -> str:
         """Two tables, and what was written."""
         lines = [*_attack_lines(self.attacks, self.units), *_corruption_lines(self.corruptions)]
-        return "\n".join([*lines, *(f"written  {file}" for file in self.files)])
+        return "\n".join([*lines, *(f"written  {near(file)}" for file in self.files)])
 
 
 def corrupted_dict(corrupted: Corrupted | None, baseline: Corrupted | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nnray.runners.explanation.result import Explanation, words
-from nnray.runners.outcome import Outcome, plain
+from nnray.runners.outcome import Outcome, near, plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,15 @@ def test_people_see_metrics_in_a_column_and_files() -> None:
     shown = Outcome(verb="tell", seconds=0.5, metrics={"loss": 0.25, "accuracy": 0.5}, files=["a.png"])
     assert shown.summary().splitlines() == ["loss      0.2500", "accuracy  0.5000", "written  a.png"]
     assert Outcome(verb="tell", seconds=0.5).summary() == ""
+
+
+def test_a_path_is_shown_from_the_folder_that_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert near(tmp_path / "runs" / "a.png") == "runs/a.png"
+    assert near("runs/a.png") == "runs/a.png"
+    assert near(tmp_path.parent / "a.png") == str(tmp_path.parent / "a.png")
 
 
 @pytest.mark.parametrize(

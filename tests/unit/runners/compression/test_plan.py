@@ -92,9 +92,9 @@ def test_when_a_target_is_met(target: str, after: float, met: bool) -> None:
 def test_a_table_is_aligned_and_leaves_out_what_nobody_measured() -> None:
     rows = [{"name": "before", "bytes": 12_345, "val_accuracy": 0.5}, {"name": "int8", "bytes": 9}]
     assert table(rows).splitlines() == [
-        "        val acc   bytes",
-        "before   0.5000  12,345",
-        "int8          -       9",
+        "         before  int8",
+        "val acc  0.5000     -",
+        "bytes    12,345     9",
     ]
 
 
