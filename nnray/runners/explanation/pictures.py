@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnray.runners.explanation.asked import Asked
+from nnray.runners.features import feature_names
 from nnray.runners.subject import Subject
 
 ACROSS, BARS = 3, 12
@@ -39,13 +40,11 @@ def draw(path: Path, asked: Asked, *, attributions: Tensor, name: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def feature_names(subject: Subject) -> list[str]:
-    """The names of a table's columns where the experiment has them, else numbers from 0."""
-    columns = subject.experiment.data.component.kwargs.get("columns")
+def _features(subject: Subject) -> list[str]:
+    """The names of a table's columns where they are known, else numbers from 0."""
     count = subject.info.input_shape[0]
-    if isinstance(columns, list | tuple) and len(columns) == count:
-        return [shorten(str(column)) for column in columns]
-    return [f"feature {number}" for number in range(count)]
+    names = feature_names(subject) or [f"feature {number}" for number in range(count)]
+    return [shorten(name) for name in names]
 
 
 def shorten(text: str) -> str:
@@ -101,7 +100,7 @@ def _picture(input_CHW: Tensor) -> NDArray[Any]:
 
 
 def _tables(asked: Asked, attributions: Tensor) -> Figure:
-    features = feature_names(asked.subject)
+    features = _features(asked.subject)
     down, across = _grid(len(attributions))
     height = 0.9 + 0.22 * min(BARS, len(features))
     figure = Figure(figsize=(4.2 * across, 0.6 + height * down), layout="constrained")

@@ -1,7 +1,8 @@
 """A request's body in MLflow's forms, as examples and what is asked of them.
 
 ``{"inputs": [...]}`` and ``{"instances": [...]}`` hold examples; ``dataframe_split``, ``dataframe_records``
-and CSV hold tables, whose columns are taken in their order. Source: MLflow's manual, "Serving Models".
+and CSV hold tables, whose columns are taken by name where the model knows their names, else in their order.
+Source: MLflow's manual, "Serving Models".
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal, get_args
@@ -124,10 +125,11 @@ def _split(value: Any, signature: Signature) -> Any:
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise bad_request('dataframe_split has to be {"columns": [...], "data": [[...], ...]}')
     columns, width = value.get("columns"), signature.shape[0]
-    if columns is not None and (not isinstance(columns, list) or len(columns) != width):
+    is_wrong = not isinstance(columns, list) or (not signature.columns and len(columns) != width)
+    if columns is not None and is_wrong:
         got = f"{len(columns)} columns" if isinstance(columns, list) else kind(columns)
         raise bad_request(f"dataframe_split has {got}; expected {width}, in the order of training")
-    return value["data"]
+    return value["data"] if columns is None else _ordered(value["data"], columns, signature)
 
 
 def _records(value: Any, signature: Signature) -> Any:
@@ -138,7 +140,21 @@ def _records(value: Any, signature: Signature) -> Any:
     for index, record in enumerate(value):
         if record.keys() != set(names):
             raise bad_request(f"record {index} has other columns than record 0; all need the same")
-    return [[record[name] for name in names] for record in value]
+    return _ordered([[record[name] for name in names] for record in value], names, signature)
+
+
+def _ordered(rows: list[Any], names: Sequence[Any], signature: Signature) -> list[Any]:
+    """Rows with their values in the model's order, where it knows the columns' names."""
+    if not signature.columns or list(names) == list(signature.columns):
+        return rows
+    if missing := [name for name in signature.columns if name not in names]:
+        raise bad_request(
+            f"there is no column {missing[0]!r}; the model takes {', '.join(signature.columns)[:500]}"
+        )
+    places = [names.index(name) for name in signature.columns]
+    if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
+        raise bad_request(f"dataframe_split has {len(names)} columns; each row of data needs as many values")
+    return [[row[place] for place in places] for row in rows]
 
 
 _FORMS: Mapping[str, Callable[[Any, Signature], Any]] = {
@@ -169,6 +185,7 @@ def _of_csv(text: str, signature: Signature) -> Payload:
     wrong = next((i for i, row in enumerate(rows) if len(row) != len(header)), None)
     if wrong is not None:
         raise bad_request(f"example {wrong} has {len(rows[wrong])} cells; the first line has {len(header)}")
+    rows = _ordered(rows, header, signature)
     return Payload([[_cell(cell, index) for cell in row] for index, row in enumerate(rows)])
 
 

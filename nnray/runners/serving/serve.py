@@ -7,6 +7,7 @@ import socket
 import torch
 
 from nnray import __version__
+from nnray.runners.features import feature_names
 from nnray.runners.serving.app import Application, Limits
 from nnray.runners.serving.engine import Engine
 from nnray.runners.serving.server import address, run
@@ -32,7 +33,7 @@ def application(
         max_examples: Of a request.
         limits: What else a request may take.
     """
-    signature = Signature.of(subject.info, most=max_examples)
+    signature = Signature.of(subject.info, most=max_examples, columns=feature_names(subject))
     engine = Engine(subject.module, batch_size=batch_size, threads=threads)
     engine.warm_up(torch.zeros(1, *signature.shape))
     about = {

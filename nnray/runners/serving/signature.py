@@ -41,17 +41,19 @@ class Signature:
         classes: Their names, by label.
         missing: Whether values may be missing: null, or NaN.
         most: Examples of a request.
+        columns: Names of a vector's values, in their order; empty where they are not known.
     """
 
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     missing: bool = False
     most: int = 10_000
+    columns: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, info: DataInfo, *, most: int = 10_000) -> Signature:
+    def of(cls, info: DataInfo, *, most: int = 10_000, columns: tuple[str, ...] = ()) -> Signature:
         """The signature of a model of these data."""
-        return cls(info.input_shape, info.classes, info.missing, most)
+        return cls(info.input_shape, info.classes, info.missing, most, columns)
 
     def tensor(self, examples: Any) -> Tensor:
         """The examples of a request, checked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -46,6 +47,42 @@ def test_every_form_gives_the_same(body: Any) -> None:
 def test_a_table_in_csv_gives_the_same() -> None:
     status, answered = ask(application(), b"a,b,c\r\n1,2,3\n0.5,-1,4.0\n", headers=CSV)
     assert (status, answered) == (200, {"predictions": logits(TABLE, ROWS)})
+
+
+NAMED = replace(TABLE, columns=("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"dataframe_split": {"columns": ["c", "a", "b"], "data": [[3, 1, 2], [4, 0.5, -1]]}}, JSON),
+        ({"dataframe_records": [{"c": 3, "b": 2, "a": 1}, {"a": 0.5, "b": -1, "c": 4}]}, JSON),
+        (b"c,b,a\n3,2,1\n4,-1,0.5\n", CSV),
+        (b"c,name,b,a\n3,ann,2,1\n4,joe,-1,0.5\n", CSV),
+        (
+            {"dataframe_split": {"columns": ["x", "c", "a", "b"], "data": [[9, 3, 1, 2], [9, 4, 0.5, -1]]}},
+            JSON,
+        ),
+        ({"dataframe_split": {"data": ROWS}}, JSON),
+        ({"inputs": ROWS}, JSON),
+    ],
+)
+def test_columns_are_taken_by_name_where_the_names_are_known(body: Any, headers: dict[str, str]) -> None:
+    assert ask(application(NAMED), body, headers=headers) == (200, {"predictions": logits(TABLE, ROWS)})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "said"),
+    [
+        (b"a,b,d\n1,2,3\n", CSV, "there is no column 'c'; the model takes a, b, c"),
+        ({"dataframe_split": {"columns": ["a", ["b"], "c"], "data": ROWS}}, JSON, "there is no column 'b'"),
+        ({"dataframe_split": {"columns": ["b", "a", "c"], "data": [[1, 2]]}}, JSON, "needs as many values"),
+        ({"dataframe_records": [{"a": 1, "b": 2, "x": 3}]}, JSON, "there is no column 'c'"),
+    ],
+)
+def test_a_column_that_is_not_there_is_said(body: Any, headers: dict[str, str], said: str) -> None:
+    status, answered = ask(application(NAMED), body, headers=headers)
+    assert status == 400 and said in answered["error"]
 
 
 def test_images_are_taken() -> None:
