@@ -15,6 +15,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "fashion_mnist": "nnray.data.idx:fashion_mnist",
         "cifar10": "nnray.data.cifar:cifar10",
         "heart_disease": "nnray.data.heart_disease:heart_disease",
+        "shapes": "nnray.data.shapes:shapes",
         "image_folder": "nnray.data.folder:image_folder",
         "npz": "nnray.data.npz:npz",
         "parquet": "nnray.data.stream_parquet:parquet",
@@ -36,10 +37,12 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "lenet": "nnray.models.cnn:lenet",
         "cifar_cnn": "nnray.models.cnn:cifar_cnn",
         "resnet": "nnray.models.resnet:resnet",
+        "unet": "nnray.models.unet:unet",
         "torchvision": "nnray.models.torchvision:torchvision_classifier",
     },
     "task": {
         "classification": "nnray.tasks.classification:classification",
+        "segmentation": "nnray.tasks.segmentation:segmentation",
     },
     "loss": {
         "plain": "nnray.training.step:plain",

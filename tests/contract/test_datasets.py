@@ -15,6 +15,7 @@ from nnray.catalog import CATALOG
 from nnray.data import root as root_module
 from nnray.data.batches import Batches
 from nnray.data.check import as_splits
+from nnray.data.check_values import classes_in
 from nnray.data.groups import numbered_groups
 from nnray.data.prepare import prepare
 from nnray.data.splits import DataSplits, Examples
@@ -25,7 +26,13 @@ from tests.unit.data.streams import SHAPE, write_csv, write_parquet
 
 DATASETS = sorted(CATALOG["dataset"])
 PUBLISHED = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
-KWARGS: dict[str, dict[str, Any]] = {"npz": {"file": "a.npz"}, "parquet": {"shape": SHAPE}}
+KWARGS: dict[str, dict[str, Any]] = {
+    "npz": {"file": "a.npz"},
+    "parquet": {"shape": SHAPE},
+    "shapes": {"examples": 40, "test_examples": 20, "size": 16},
+}
+# Those that read no file, and how many examples they train on.
+FILELESS = {"digits": 1438, "shapes": 40}
 
 
 def function(name: str) -> Any:
@@ -57,7 +64,7 @@ def files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     elif name == "heart_disease":
         write_heart(folder / "heart_disease")
     else:
-        assert name == "digits", f"write small files for {name}"
+        assert name in FILELESS, f"write small files for {name}"
     return folder
 
 
@@ -72,8 +79,12 @@ def ready(name: str, files: Path, **kwargs: Any) -> DataSplits:
 def rows(examples: Examples | None) -> set[tuple[Any, ...]]:
     assert examples is not None
     return {
-        (*("missing" if pixel != pixel else pixel for pixel in pixels), label)
-        for pixels, label in zip(examples.inputs.flatten(1).tolist(), examples.targets.tolist(), strict=True)
+        (*("missing" if pixel != pixel else pixel for pixel in pixels), *targets)
+        for pixels, targets in zip(
+            examples.inputs.flatten(1).tolist(),
+            examples.targets.reshape(len(examples), -1).tolist(),
+            strict=True,
+        )
     }
 
 
@@ -113,8 +124,8 @@ def test_validation_is_stratified_and_of_exact_size(name: str, files: Path) -> N
     count = len(splits.train) + len(splits.val)
     assert len(splits.val) == round(0.2 * count)
     classes = splits.info.num_classes
-    held = splits.val.targets.bincount(minlength=classes)
-    whole = splits.train.targets.bincount(minlength=classes) + held
+    held = splits.val.labels.bincount(minlength=classes)
+    whole = splits.train.labels.bincount(minlength=classes) + held
     assert ((held - 0.2 * whole).abs() < 1 + 1e-6).all()
 
 
@@ -124,10 +135,14 @@ def test_info_matches_the_tensors(name: str, files: Path) -> None:
     for examples in (splits.train, splits.val, called(splits)):
         assert examples is not None
         assert tuple(examples.inputs.shape[1:]) == info.input_shape
-        assert examples.inputs.dtype in (torch.uint8, torch.float32)
-        assert examples.targets.dtype == torch.int64
-        assert examples.targets.min() >= 0
-        assert examples.targets.max() < info.num_classes
+        assert examples.inputs.dtype in ((torch.int64,) if info.vocabulary else (torch.uint8, torch.float32))
+        assert tuple(examples.targets.shape[1:]) == info.target_shape
+        whole = info.targets in ("class", "classes")
+        assert examples.targets.dtype == (torch.int64 if whole else torch.float32)
+        if info.num_classes:
+            counted = classes_in(examples.targets, info)
+            assert counted.min() >= 0
+            assert counted.max() < info.num_classes
     assert info.name == name
     assert len(info.mean) == len(info.std) == info.input_shape[0]
     assert all(0 < value <= (1 if len(info.input_shape) == 3 else math.inf) for value in info.std)
@@ -182,8 +197,8 @@ def test_root_may_come_from_the_environment(name: str, files: Path, monkeypatch:
 def test_missing_data_are_told_with_the_place_and_the_remedy(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name == "digits":
-        assert len(made(name, tmp_path / "gone").train) == 1438
+    if name in FILELESS:
+        assert len(made(name, tmp_path / "gone").train) == FILELESS[name]
         return
     monkeypatch.setattr(root_module, "network_problem", lambda source: "none")
     with pytest.raises(DataError) as caught:

@@ -22,7 +22,11 @@ from nnray.seeding import torch_seeded
 
 MODELS = sorted(CATALOG["model"])
 # What models of other inputs than images are tried on.
-OTHER: dict[str, DataInfo] = {}
+OTHER: dict[str, DataInfo] = {
+    "unet": DataInfo(
+        "masks", (3, 12, 9), tuple("abc"), (0.4,) * 3, (0.3,) * 3, targets="classes", target_shape=(12, 9)
+    ),
+}
 IMAGE_MODELS = [name for name in MODELS if name != "mlp" and name not in OTHER]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 23)]
 # One network of each kind on each shape is enough of the slow ones.

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from importlib import import_module
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -13,24 +14,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnray.catalog import CATALOG
-from nnray.data.splits import DataInfo
+from nnray.data.splits import NO_CLASS, DataInfo
 from nnray.metrics import MetricSums, merge, to_sums
 from nnray.tasks.task import Task
 
 TASKS = sorted(CATALOG["task"])
+# What a task is told of its data beside their classes, where that is more than a class for each example.
+OTHER: dict[str, dict[str, Any]] = {
+    "segmentation": {"input_shape": (3, 3, 2), "targets": "classes", "target_shape": (3, 2)},
+}
+
+
+def info_for(name: str, num_classes: int) -> DataInfo:
+    classes = tuple(f"class {label}" for label in range(num_classes))
+    return DataInfo(**{"name": "made up", "input_shape": (3,), "classes": classes, **OTHER.get(name, {})})
 
 
 def make(name: str, num_classes: int) -> Task:
     module, _, function = CATALOG["task"][name].partition(":")
-    classes = tuple(f"class {label}" for label in range(num_classes))
-    task: Task = getattr(import_module(module), function)(DataInfo("made up", (3,), classes))
+    task: Task = getattr(import_module(module), function)(info_for(name, num_classes))
     return task
 
 
-def draw(seed: int, size: int, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(seed: int, size: int, num_classes: int, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Outputs and targets of the kind that the task is for."""
     rng = torch.Generator().manual_seed(seed)
-    outputs = 3 * torch.randn(size, num_classes, generator=rng)
-    return outputs, torch.randint(num_classes, (size,), generator=rng)
+    info = info_for(name, num_classes)
+    assert info.output_shape is not None, name
+    outputs = 3 * torch.randn(size, *info.output_shape, generator=rng)
+    if info.targets == "numbers":
+        return outputs, torch.randn(size, *info.target_shape, generator=rng)
+    targets = torch.randint(num_classes, (size, *info.target_shape), generator=rng)
+    if info.targets == "classes":
+        targets[torch.rand(targets.shape, generator=rng) < 0.1] = NO_CLASS
+        targets.flatten(1)[:, 0] = 0
+    return outputs, targets
 
 
 def sums_of(task: Task, outputs: torch.Tensor, targets: torch.Tensor) -> MetricSums:
@@ -49,7 +67,7 @@ def test_sums_over_batches_are_the_sums_of_the_whole(
     name: str, seed: int, size: int, num_classes: int, cuts: list[int]
 ) -> None:
     task = make(name, num_classes)
-    outputs, targets = draw(seed, size, num_classes)
+    outputs, targets = draw(seed, size, num_classes, name)
     ends = sorted({0, size, *(cut for cut in cuts if cut < size)})
     parts = [sums_of(task, outputs[a:b], targets[a:b]) for a, b in pairwise(ends)]
     merged, whole = merge(parts), sums_of(task, outputs, targets)
@@ -67,7 +85,7 @@ def test_metrics_are_finite_and_don_t_depend_on_the_order(
     name: str, seed: int, size: int, num_classes: int
 ) -> None:
     task = make(name, num_classes)
-    outputs, targets = draw(seed, size, num_classes)
+    outputs, targets = draw(seed, size, num_classes, name)
     metrics = task.summarize(sums_of(task, outputs, targets))
     assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
@@ -76,7 +94,7 @@ def test_metrics_are_finite_and_don_t_depend_on_the_order(
 
 @pytest.mark.parametrize("name", TASKS)
 def test_loss_is_a_scalar_with_finite_gradients(name: str) -> None:
-    outputs, targets = draw(0, 16, 5)
+    outputs, targets = draw(0, 16, 5, name)
     outputs.requires_grad_()
     loss = make(name, 5).loss(outputs, targets)
     loss.backward()
@@ -89,7 +107,7 @@ def test_loss_is_a_scalar_with_finite_gradients(name: str) -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_sums_hold_no_graph(name: str) -> None:
     task = make(name, 5)
-    outputs, targets = draw(0, 16, 5)
+    outputs, targets = draw(0, 16, 5, name)
     outputs.requires_grad_()
     train = task.train_sums(outputs, targets, task.loss(outputs, targets))
     sums = {**train, **task.eval_sums(outputs, targets)}
@@ -99,7 +117,7 @@ def test_sums_hold_no_graph(name: str) -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_training_metrics_are_those_of_the_evaluation_of_the_same_batch(name: str) -> None:
     task = make(name, 5)
-    outputs, targets = draw(1, 33, 5)
+    outputs, targets = draw(1, 33, 5, name)
     sums = to_sums(task.train_sums(outputs, targets, task.loss(outputs, targets)), 33)
     train, whole = task.summarize_train(sums), task.summarize(sums_of(task, outputs, targets))
     assert train == pytest.approx({key: whole[key] for key in train}, rel=1e-6)
@@ -108,11 +126,12 @@ def test_training_metrics_are_those_of_the_evaluation_of_the_same_batch(name: st
 @pytest.mark.parametrize("name", TASKS)
 def test_confusion_counts_every_example_once(name: str) -> None:
     task = make(name, 5)
-    outputs, targets = draw(2, 41, 5)
+    outputs, targets = draw(2, 41, 5, name)
     confusion = task.confusion(sums_of(task, outputs, targets))
     if confusion is not None:
         assert confusion.shape == (5, 5)
-        assert confusion.sum(axis=1).tolist() == torch.bincount(targets, minlength=5).tolist()
+        counted = targets[targets != NO_CLASS]
+        assert confusion.sum(axis=1).tolist() == torch.bincount(counted, minlength=5).tolist()
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -130,7 +149,7 @@ def test_the_loss_is_the_weighted_mean_of_what_examples_lose(
     if "class_weights" in options or "both" in options:
         changes["class_weights"] = tuple(1.0 + label for label in range(num_classes))
     task = dataclasses.replace(task, **changes)  # type: ignore[type-var]
-    outputs, targets = draw(3, 9, num_classes)
+    outputs, targets = draw(3, 9, num_classes, name)
     if mixed:
         targets = torch.softmax(outputs.flip(0), 1)  # type: ignore[assignment]
     losses, weights = task.example_losses(outputs, targets)  # type: ignore[attr-defined]
