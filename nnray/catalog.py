@@ -15,6 +15,8 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "fashion_mnist": "nnray.data.idx:fashion_mnist",
         "cifar10": "nnray.data.cifar:cifar10",
         "heart_disease": "nnray.data.heart_disease:heart_disease",
+        "adult": "nnray.data.adult:adult",
+        "german_credit": "nnray.data.german_credit:german_credit",
         "shapes": "nnray.data.shapes:shapes",
         "image_folder": "nnray.data.folder:image_folder",
         "npz": "nnray.data.npz:npz",
@@ -32,6 +34,8 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     },
     "model": {
         "mlp": "nnray.models.mlp:mlp",
+        "tabular_mlp": "nnray.models.tabular:tabular_mlp",
+        "tabular_resnet": "nnray.models.tabular:tabular_resnet",
         "cnn": "nnray.models.cnn:cnn",
         "simple_cnn": "nnray.models.cnn:simple_cnn",
         "lenet": "nnray.models.cnn:lenet",

@@ -27,6 +27,8 @@ OTHER: dict[str, DataInfo] = {
         "masks", (3, 12, 9), tuple("abc"), (0.4,) * 3, (0.3,) * 3, targets="classes", target_shape=(12, 9)
     ),
 }
+TABLE = DataInfo("rows", (4,), tuple("abc"), (0.0, 0.4, 0.0, 0.4), (1.0, 0.3) * 2, categories=(4, 0, 2, 0))
+OTHER |= {"tabular_mlp": TABLE, "tabular_resnet": TABLE}
 IMAGE_MODELS = [name for name in MODELS if name != "mlp" and name not in OTHER]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 23)]
 # One network of each kind on each shape is enough of the slow ones.
@@ -59,6 +61,10 @@ def inputs(shape: tuple[int, ...], size: int, name: str = "") -> Tensor:
     info = OTHER[name]
     if info.vocabulary:
         return torch.randint(info.vocabulary, (size, *info.input_shape), generator=rng)
+    if info.categories:
+        drawn = torch.rand(size, *info.input_shape, generator=rng)
+        counts = torch.tensor(info.categories)
+        return torch.where(counts > 0, (drawn * counts).floor(), drawn)
     return torch.rand(size, *info.input_shape, generator=rng)
 
 
