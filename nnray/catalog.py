@@ -43,9 +43,13 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "resnet": "nnray.models.resnet:resnet",
         "unet": "nnray.models.unet:unet",
         "torchvision": "nnray.models.torchvision:torchvision_classifier",
+        "autoencoder": "nnray.models.autoencoders:autoencoder",
+        "conv_autoencoder": "nnray.models.autoencoders:conv_autoencoder",
+        "vae": "nnray.models.autoencoders:vae",
     },
     "task": {
         "classification": "nnray.tasks.classification:classification",
+        "reconstruction": "nnray.tasks.reconstruction:reconstruction",
         "segmentation": "nnray.tasks.segmentation:segmentation",
     },
     "loss": {

@@ -29,6 +29,22 @@ OTHER: dict[str, DataInfo] = {
 }
 TABLE = DataInfo("rows", (4,), tuple("abc"), (0.0, 0.4, 0.0, 0.4), (1.0, 0.3) * 2, categories=(4, 0, 2, 0))
 OTHER |= {"tabular_mlp": TABLE, "tabular_resnet": TABLE}
+GIVEN_BACK = DataInfo(
+    "own", (3, 12, 9), (), (0.4,) * 3, (0.3,) * 3, targets="numbers", target_shape=(3, 12, 9)
+)
+OTHER |= dict.fromkeys(("autoencoder", "conv_autoencoder", "vae"), GIVEN_BACK)
+SERIES = DataInfo(
+    "made up series",
+    (3, 20),
+    (),
+    (0.4,) * 3,
+    (0.3,) * 3,
+    targets="numbers",
+    target_shape=(2, 5),
+    target_mean=(0.2, 0.5),
+    target_std=(0.3, 2.0),
+)
+OTHER |= dict.fromkeys(("series_lstm", "series_gru", "tcn", "dlinear", "series_transformer"), SERIES)
 IMAGE_MODELS = [name for name in MODELS if name != "mlp" and name not in OTHER]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 23)]
 # One network of each kind on each shape is enough of the slow ones.
