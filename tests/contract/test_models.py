@@ -20,15 +20,21 @@ from nnray.models.preprocess import Preprocessed, preprocess
 from nnray.registry import parameters
 from nnray.seeding import torch_seeded
 
-MODELS = sorted(CATALOG["model"])
+# They give losses in training and boxes in evaluation: tests/unit/models/test_detector.py has their laws.
+DETECTORS = {"detector"}
+MODELS = sorted(CATALOG["model"].keys() - DETECTORS)
 # What models of other inputs than images are tried on.
+TEXT = DataInfo("made up texts", (12,), tuple("abcdefg"), vocabulary=30)
 OTHER: dict[str, DataInfo] = {
+    **dict.fromkeys(["embedding_bag", "text_cnn", "lstm", "gru", "text_transformer"], TEXT),
     "unet": DataInfo(
         "masks", (3, 12, 9), tuple("abc"), (0.4,) * 3, (0.3,) * 3, targets="classes", target_shape=(12, 9)
     ),
 }
 TABLE = DataInfo("rows", (4,), tuple("abc"), (0.0, 0.4, 0.0, 0.4), (1.0, 0.3) * 2, categories=(4, 0, 2, 0))
 OTHER |= {"tabular_mlp": TABLE, "tabular_resnet": TABLE}
+PAIRS = DataInfo("pairs", (2,), (), (0.0, 0.0), (1.0, 1.0), categories=(50, 70), targets="numbers")
+OTHER |= {"matrix_factorization": PAIRS, "neumf": PAIRS}
 GIVEN_BACK = DataInfo(
     "own", (3, 12, 9), (), (0.4,) * 3, (0.3,) * 3, targets="numbers", target_shape=(3, 12, 9)
 )
