@@ -28,6 +28,9 @@ SHAPES = {
 }
 # Data sets of another kind than pixels and a class for each example.
 FORMS: dict[str, DataInfo] = {
+    "ett": DataInfo("ett", (7, 336), (), targets="numbers", target_shape=(7, 24)),
+    "airline": DataInfo("airline", (1, 24), (), targets="numbers", target_shape=(1, 12)),
+    "stock_indices": DataInfo("stock_indices", (1, 32), (), targets="numbers", target_shape=(1, 5)),
     "sms_spam": DataInfo("sms_spam", (64,), ("ham", "spam"), vocabulary=5000),
 }
 # Tables with categories; stars for pairs of a user and a film.
@@ -51,6 +54,9 @@ WANTED = {
     "fashion_mnist",
     "mnist_federated",
     "heart_federated",
+    "etth1",
+    "airline",
+    "stocks",
     "heart_disease",
     "adult",
     "german_credit",
@@ -160,6 +166,8 @@ def present(experiment: Experiment) -> bool:
         "german_credit": "german_credit",
         "movielens": "movielens_small",
         **{name: name for name in FORMS},
+        "airline": "series",
+        "stock_indices": "series",
     }
     folder = folders.get(experiment.data.name)
     return folder is None or ("NNRAY_DATA" in os.environ and (data_root(None) / folder).is_dir())

@@ -19,10 +19,14 @@ from nnray.metrics import MetricSums, merge, to_sums
 from nnray.tasks.task import Task
 
 TASKS = sorted(CATALOG["task"])
+# Learnt by losses that the model tells, not by one of outputs: their own tests say how.
+LOSS_INSIDE = {"detection"}
 # What a task is told of its data beside their classes, where that is more than a class for each example.
 OTHER: dict[str, dict[str, Any]] = {
+    "rating": {"targets": "numbers", "target_shape": ()},
     "detection": {"input_shape": (1, 8, 8), "targets": "boxes", "target_shape": (3, 5)},
     "reconstruction": {"targets": "numbers", "target_shape": (3,)},
+    "adversarial_generation": {"targets": "numbers", "target_shape": (3,)},
     "forecasting": {"input_shape": (2, 4), "targets": "numbers", "target_shape": (2, 4)},
     "segmentation": {"input_shape": (3, 3, 2), "targets": "classes", "target_shape": (3, 2)},
 }
@@ -39,10 +43,20 @@ def make(name: str, num_classes: int) -> Task:
     return task
 
 
+def boxes(size: int, number: int, num_classes: int, rng: torch.Generator, *, scored: bool) -> torch.Tensor:
+    """A class or none, corners of boxes that overlap much, and a score where they are of a detector."""
+    label = torch.randint(-1, num_classes, (size, number, 1), generator=rng).float()
+    corner, sides = 2 * torch.rand(2, size, number, 2, generator=rng)
+    score = [torch.rand(size, number, 1, generator=rng)] if scored else []
+    return torch.cat([label, corner, corner + 2 + sides, *score], 2)
+
+
 def draw(seed: int, size: int, num_classes: int, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Outputs and targets of the kind that the task is for."""
     rng = torch.Generator().manual_seed(seed)
     info = info_for(name, num_classes)
+    if info.targets == "boxes":
+        return boxes(size, 4, num_classes, rng, scored=True), boxes(size, 3, num_classes, rng, scored=False)
     assert info.output_shape is not None, name
     outputs = 3 * torch.randn(size, *info.output_shape, generator=rng)
     if info.targets == "numbers":
@@ -100,7 +114,7 @@ def test_metrics_are_finite_and_don_t_depend_on_the_order(
     assert task.summarize(sums_of(task, outputs[order], targets[order])) == pytest.approx(metrics, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", sorted(set(TASKS) - LOSS_INSIDE))
 def test_loss_is_a_scalar_with_finite_gradients(name: str) -> None:
     outputs, targets = draw(0, 16, 5, name)
     outputs.requires_grad_()
@@ -123,7 +137,7 @@ def test_sums_hold_no_graph(name: str) -> None:
     assert not any(value.requires_grad for value in sums.values())
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", sorted(set(TASKS) - LOSS_INSIDE))
 def test_training_metrics_are_those_of_the_evaluation_of_the_same_batch(name: str) -> None:
     task = make(name, 5)
     outputs, targets = draw(1, 33, 5, name)
@@ -157,9 +171,11 @@ def test_the_loss_is_the_weighted_mean_of_what_examples_lose(
     changes: dict[str, object] = {"label_smoothing": 0.2} if "both" in options else dict(options)
     if "class_weights" in options or "both" in options:
         changes["class_weights"] = tuple(1.0 + label for label in range(num_classes))
+    known = {field.name for field in dataclasses.fields(task)}  # type: ignore[arg-type]
+    changes = {key: value for key, value in changes.items() if key in known}
     task = dataclasses.replace(task, **changes)  # type: ignore[type-var]
     outputs, targets = draw(3, 9, num_classes, name)
-    if mixed:
+    if mixed and outputs.ndim == 2:
         targets = torch.softmax(outputs.flip(0), 1)  # type: ignore[assignment]
     losses, weights = task.example_losses(outputs, targets)  # type: ignore[attr-defined]
     total = len(losses) if weights is None else weights.sum()
