@@ -65,3 +65,17 @@ def write_german(folder: Path, *, count: int = 60) -> None:
     rng = np.random.default_rng(1)
     lines = [applicant(rng, number) for number in range(count)]
     (folder / "german.data").write_text("\n".join(lines) + "\n")
+
+
+def write_ratings(folder: Path, *, users: int = 12, each: int = 8) -> None:
+    """Write ratings of 20 films by so many users, not in the order of time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(2)
+    lines = ["userId,movieId,rating,timestamp"]
+    for user in range(1, users + 1):
+        films = rng.choice(np.arange(100, 120), each, replace=False)
+        times = 964_000_000 + rng.permutation(each)
+        lines += [
+            f"{user},{film},{rng.integers(1, 11) / 2},{time}" for film, time in zip(films, times, strict=True)
+        ]
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
