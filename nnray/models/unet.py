@@ -51,7 +51,7 @@ def unet(
         )
 
     def block(before: int, after: int) -> nn.Module:
-        return _block(before, after, activation=activation, norm=norm)
+        return double_convolution(before, after, activation=activation, norm=norm)
 
     down = [block(before, after) for before, after in zip((depth, *channels), channels, strict=False)]
     up = [block(low + high, high) for high, low in pairwise(channels)]
@@ -94,7 +94,15 @@ class UNet(nn.Module):
         return self.output(x)  # type: ignore[no-any-return]
 
 
-def _block(before: int, after: int, *, activation: Activation, norm: str) -> nn.Module:
+def double_convolution(before: int, after: int, *, activation: Activation, norm: str) -> nn.Module:
+    """Two 3x3 convolutions that keep the size, each with its norm and activation.
+
+    Args:
+        before: Channels that come in.
+        after: Channels that go out.
+        activation: After each norm.
+        norm: ``none``, ``batch`` or ``group``.
+    """
     layers: list[tuple[str, nn.Module]] = []
     for number, (inward, outward) in enumerate(((before, after), (after, after)), start=1):
         layers += [
