@@ -1,7 +1,7 @@
 """Models of ratings: what is learnt of each user and each film, by two codes, the user's first.
 
 Parameters of users stand in ``user`` alone, so that a federated run can keep them at their clients:
-``federated.strategy: {name: fedper, personal: ["user.*"]}``. Suffixes: B examples, D dimensions.
+``federated.strategy: {name: fedper, personal: ["net.user.*"]}``. Suffixes: B examples, D dimensions.
 """
 
 from __future__ import annotations

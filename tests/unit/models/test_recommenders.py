@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
 import torch
 
+from nnray.config import load, require_federated
 from nnray.data.splits import DataInfo
 from nnray.errors import DataError
 from nnray.models.preprocess import preprocess, require_outputs
 from nnray.models.recommenders import MatrixFactorization, NeuMF, matrix_factorization, neumf
 from nnray.seeding import torch_seeded
+from tests.conftest import ROOT
 
 INFO = DataInfo(
     "stars", (2,), (), categories=(5, 7), targets="numbers", target_mean=(3.5,), target_std=(2.0,)
@@ -93,3 +96,10 @@ def test_answers_are_numbers_in_the_units_of_the_data(build: Any) -> None:
 def test_other_data_are_refused(build: Any, info: DataInfo) -> None:
     with pytest.raises(DataError, match=r"takes pairs of codes.* data set rows has .*use model tabular_mlp"):
         build(info)
+
+
+def test_the_job_keeps_at_users_what_is_learnt_of_them() -> None:
+    strategy = require_federated(load(ROOT / "jobs" / "movielens.yaml")).strategy
+    model = preprocess(matrix_factorization(INFO), INFO)
+    kept = [n for n, _ in model.named_parameters() if fnmatch(n, strategy.kwargs["personal"][0])]
+    assert kept == ["net.user.bias.weight", "net.user.vector.weight"]
