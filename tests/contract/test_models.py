@@ -39,6 +39,9 @@ GIVEN_BACK = DataInfo(
     "own", (3, 12, 9), (), (0.4,) * 3, (0.3,) * 3, targets="numbers", target_shape=(3, 12, 9)
 )
 OTHER |= dict.fromkeys(("autoencoder", "conv_autoencoder", "vae"), GIVEN_BACK)
+OTHER["dcgan"] = DataInfo(
+    "scores", (3, 12, 9), (), (0.4,) * 3, (0.3,) * 3, targets="numbers", target_shape=(3,)
+)
 SERIES = DataInfo(
     "made up series",
     (3, 20),
