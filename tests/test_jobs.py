@@ -27,7 +27,11 @@ SHAPES = {
     "movielens": (2,),
 }
 # Data sets of another kind than pixels and a class for each example.
+CHARACTERS = tuple(f"character {number}" for number in range(66))
 FORMS: dict[str, DataInfo] = {
+    "shakespeare": DataInfo(
+        "shakespeare", (80,), CHARACTERS, vocabulary=66, targets="classes", target_shape=(80,)
+    ),
     "ett": DataInfo("ett", (7, 336), (), targets="numbers", target_shape=(7, 24)),
     "airline": DataInfo("airline", (1, 24), (), targets="numbers", target_shape=(1, 12)),
     "stock_indices": DataInfo("stock_indices", (1, 32), (), targets="numbers", target_shape=(1, 5)),
@@ -54,10 +58,6 @@ WANTED = {
     "fashion_mnist",
     "mnist_federated",
     "heart_federated",
-    "heart_disease",
-    "adult",
-    "german_credit",
-    "movielens",
     "etth1",
     "airline",
     "stocks",
@@ -69,6 +69,7 @@ WANTED = {
     "shapes_detection",
     "mnist_autoencoder",
     "sms_spam",
+    "shakespeare",
 }
 every_job = pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 

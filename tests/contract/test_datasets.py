@@ -26,7 +26,7 @@ from tests.unit.data.heart_files import write_heart
 from tests.unit.data.series_files import write_classic, write_ett, write_series, write_stocks
 from tests.unit.data.streams import SHAPE, write_csv, write_parquet
 from tests.unit.data.table_files import write_adult, write_german, write_ratings
-from tests.unit.data.text_files import write_sms, write_texts
+from tests.unit.data.text_files import write_plays, write_sms, write_texts
 
 DATASETS = sorted(CATALOG["dataset"])
 PUBLISHED = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
@@ -54,6 +54,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "german_credit": lambda folder: write_german(folder / "german_credit"),
     "movielens": lambda folder: write_ratings(folder / "movielens"),
     "sms_spam": lambda folder: write_sms(folder / "sms_spam", count=60),
+    "shakespeare": lambda folder: write_plays(folder / "shakespeare"),
     "text_csv": lambda folder: write_texts(folder / "texts.csv", count=60),
     "ett": lambda folder: write_ett(folder / "ett"),
     "airline": lambda folder: write_classic(folder / "series", "airline_passengers.csv"),

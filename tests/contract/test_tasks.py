@@ -28,6 +28,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "reconstruction": {"targets": "numbers", "target_shape": (3,)},
     "adversarial_generation": {"targets": "numbers", "target_shape": (3,)},
     "forecasting": {"input_shape": (2, 4), "targets": "numbers", "target_shape": (2, 4)},
+    "language": {"input_shape": (4,), "targets": "classes", "target_shape": (4,), "vocabulary": 12},
     "segmentation": {"input_shape": (3, 3, 2), "targets": "classes", "target_shape": (3, 2)},
 }
 

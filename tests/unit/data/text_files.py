@@ -42,3 +42,16 @@ def write_texts(path: Path, *, count: int = 30, rows: list[tuple[str, str]] | No
 def _letters(number: int) -> str:
     """A word that no other number has, of letters alone."""
     return "".join("abcdefghij"[int(digit)] for digit in f"{number:04d}")
+
+
+def write_plays(folder: Path, *, speeches: int = 40) -> None:
+    """Write input.txt: three speakers, whose speeches are all different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    blocks = []
+    for number in range(speeches):
+        words = rng.choice([*_WORDS["ham"], "\n"], 60).tolist()
+        blocks.append(
+            f"{['KING', 'First Citizen', 'JULIET'][number % 3]}:\n{_letters(number)} {' '.join(words)}"
+        )
+    (folder / "input.txt").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")

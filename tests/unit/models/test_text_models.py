@@ -136,3 +136,20 @@ def test_masked_means_and_maxima_by_hand() -> None:
     assert last_places(text).tolist() == [1, 0]
     assert masked_mean(x, text).flatten().tolist() == [2.0, -5.0]
     assert masked_max(x, text).flatten().tolist() == [3.0, -5.0]
+
+
+@pytest.mark.parametrize("name", ["char_lstm", "gpt"])
+def test_a_place_sees_nothing_of_what_comes_after(name: str) -> None:
+    info = DataInfo("plays", (10,), tuple("abcdefgh"), vocabulary=8, targets="classes", target_shape=(10,))
+    model, ids = made(name, info), texts(10, 0) % 8
+    future = ids.clone()
+    future[:, 6:] = (future[:, 6:] + 3) % 8
+    before, after = model(ids), model(future)
+    torch.testing.assert_close(after[:, :, :6], before[:, :, :6])
+    assert not torch.allclose(after[:, :, 6:], before[:, :, 6:])
+
+
+@pytest.mark.parametrize("name", ["char_lstm", "gpt"])
+def test_a_class_for_a_text_is_not_theirs_to_tell(name: str) -> None:
+    with pytest.raises(DataError, match=rf"model {name} tells the next token at each place, data set texts"):
+        made(name)
