@@ -70,5 +70,17 @@ def better(mode: str, value: float, than: float) -> bool:
 
 def mode_of(metric: str) -> str:
     """The direction in which a metric is better, read off its name; a class's name doesn't count."""
-    smaller = ("loss", "error", "ece", "perplexity", "mae", "mse", "seconds", "latency", "parameters")
+    smaller = (
+        "loss",
+        "error",
+        "ece",
+        "perplexity",
+        "mae",
+        "mase",
+        "mse",
+        "rmse",
+        "seconds",
+        "latency",
+        "parameters",
+    )
     return "min" if any(word in metric.lower().split("_class_")[0].split("_") for word in smaller) else "max"

@@ -22,8 +22,31 @@ SHAPES = {
     "fashion_mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
     "heart_disease": (22,),
+    "adult": (14,),
+    "german_credit": (20,),
+    "movielens": (2,),
+}
+# Data sets of another kind than pixels and a class for each example.
+CHARACTERS = tuple(f"character {number}" for number in range(66))
+FORMS: dict[str, DataInfo] = {
+    "shakespeare": DataInfo(
+        "shakespeare", (80,), CHARACTERS, vocabulary=66, targets="classes", target_shape=(80,)
+    ),
+    "ett": DataInfo("ett", (7, 336), (), targets="numbers", target_shape=(7, 24)),
+    "airline": DataInfo("airline", (1, 24), (), targets="numbers", target_shape=(1, 12)),
+    "stock_indices": DataInfo("stock_indices", (1, 32), (), targets="numbers", target_shape=(1, 5)),
+    "sms_spam": DataInfo("sms_spam", (64,), ("ham", "spam"), vocabulary=5000),
+}
+# Tables with categories; stars for pairs of a user and a film.
+TABLES = {
+    "adult": DataInfo("adult", (14,), ("<=50K", ">50K"), (0.0,) * 14, (1.0,) * 14, categories=(3,) * 14),
+    "german_credit": DataInfo(
+        "german_credit", (20,), ("good", "bad"), (0.0,) * 20, (1.0,) * 20, categories=(3,) * 20
+    ),
+    "movielens": DataInfo("movielens", (2,), (), (0, 0), (1, 1), categories=(3, 3), targets="numbers"),
 }
 IMAGES = 4  # dimensions of a batch of them
+GENERATED = {"shapes": {"data.examples": 40, "data.test_examples": 8}}  # few of them stand in for themselves
 WANTED = {
     "digits",
     "mnist_mlp",
@@ -35,17 +58,56 @@ WANTED = {
     "fashion_mnist",
     "mnist_federated",
     "heart_federated",
+    "etth1",
+    "airline",
+    "stocks",
+    "heart_disease",
+    "adult",
+    "german_credit",
+    "movielens",
+    "shapes_segmentation",
+    "shapes_detection",
+    "mnist_autoencoder",
+    "sms_spam",
+    "shakespeare",
 }
 every_job = pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 
 
+def rows_of(info: DataInfo) -> DataSplits:
+    """Rows of codes in the form of a table."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(0, 3, (40, *info.input_shape), generator=generator).float()
+    answers = torch.arange(40) % 2
+    examples = Examples(inputs, answers.float() if info.targets == "numbers" else answers)
+    return DataSplits(examples, examples, None, info)
+
+
 def stand_in(name: str) -> DataSplits:
     """Random examples in the form of a data set, so that no download is needed."""
+    if name in TABLES:
+        return rows_of(TABLES[name])
+    if name in FORMS:
+        return made_of(FORMS[name])
     shape, classes = SHAPES[name], ("healthy", "sick") if name == "heart_disease" else tuple("0123456789")
     info = DataInfo(name, shape, classes, (0.5,) * shape[0], (0.2,) * shape[0])
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randint(0, 256, (40, *shape), generator=generator, dtype=torch.uint8)
     examples = Examples(inputs if len(shape) > 1 else inputs / 255, torch.arange(40) % len(classes))
+    return DataSplits(examples, examples, None, info)
+
+
+def made_of(info: DataInfo) -> DataSplits:
+    """Random examples of the form that is told."""
+    rng = torch.Generator().manual_seed(0)
+    inputs = torch.rand(40, *info.input_shape, generator=rng)
+    if info.vocabulary:
+        inputs = torch.randint(info.vocabulary, (40, *info.input_shape), generator=rng)
+    if info.targets == "numbers":
+        targets = torch.rand(40, *info.target_shape, generator=rng)
+    else:
+        targets = torch.randint(info.num_classes, (40, *info.target_shape), generator=rng)
+    examples = Examples(inputs, targets)
     return DataSplits(examples, examples, None, info)
 
 
@@ -80,11 +142,14 @@ def test_it_searches_learning_rate_dropout_and_l2(path: Path) -> None:
 @every_job
 def test_it_trains_on_data_of_its_shape(path: Path) -> None:
     experiment = with_overrides(load(path), {"training.epochs": 1, "training.device": "cpu"})
-    built = assemble(experiment, stand_in(experiment.data.name))
+    few = GENERATED.get(experiment.data.name)
+    experiment = with_overrides(experiment, few or {})
+    built = assemble(experiment, None if few else stand_in(experiment.data.name))
     inputs, targets = next(iter(built.train.epoch(1)))
     before = [parameter.clone() for parameter in built.state.model.parameters()]
     outputs, loss = built.step_fn(built.state, inputs, targets, supervised(built.task))
-    assert outputs.shape == (len(targets), built.splits.info.num_classes)
+    wanted = getattr(built.task, "output_shape", built.splits.info.output_shape)
+    assert wanted is None or outputs.shape == (len(targets), *wanted)
     assert torch.isfinite(loss)
     after = built.state.model.parameters()
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
@@ -102,12 +167,21 @@ def present(experiment: Experiment) -> bool:
         "fashion_mnist": "FashionMNIST",
         "cifar10": "cifar-10-batches-py",
         "heart_disease": "heart_disease",
+        "adult": "adult",
+        "german_credit": "german_credit",
+        "movielens": "movielens_small",
+        **{name: name for name in FORMS},
+        "airline": "series",
+        "stock_indices": "series",
     }
     folder = folders.get(experiment.data.name)
     return folder is None or ("NNRAY_DATA" in os.environ and (data_root(None) / folder).is_dir())
 
 
-@pytest.mark.parametrize("path", [path for path in JOBS if present(load(path))], ids=lambda path: path.stem)
+READ = [path for path in JOBS if load(path).data.name not in GENERATED]
+
+
+@pytest.mark.parametrize("path", [path for path in READ if present(load(path))], ids=lambda path: path.stem)
 def test_it_assembles_on_its_data(path: Path) -> None:
     experiment = load(path)
     built = assemble(experiment)
@@ -118,7 +192,7 @@ def test_it_assembles_on_its_data(path: Path) -> None:
     inputs, _ = next(iter(built.train.epoch(1)))
     if inputs.ndim == IMAGES:
         assert 0 <= inputs.min() <= inputs.max() <= 1
-    assert inputs.shape[1:] == SHAPES[experiment.data.name]
+    assert inputs.shape[1:] == stand_in(experiment.data.name).info.input_shape
 
 
 @pytest.mark.parametrize("name", ["mnist_federated", "heart_federated"])

@@ -20,6 +20,12 @@ def build_task(experiment: Experiment, info: DataInfo) -> Task:
     return task
 
 
+def outputs_of(experiment: Experiment, info: DataInfo) -> tuple[int, ...] | None:
+    """The shape of outputs that the task compares with something else than targets; None where it doesn't."""
+    shape: tuple[int, ...] | None = getattr(build_task(experiment, info), "output_shape", None)
+    return shape
+
+
 def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
     """The model with its preprocessing in front: plain pixels go in, logits come out.
 
@@ -32,5 +38,5 @@ def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
             problem = f"returned {type(net).__name__}, a torch.nn.Module was expected"
             raise UserCodeError(experiment.model.name, problem)
         model = preprocess(fitted(net, experiment.privacy), info)
-        require_outputs(experiment.model.name, model, info=info)
+        require_outputs(experiment.model.name, model, info=info, wanted=outputs_of(experiment, info))
     return model

@@ -156,6 +156,8 @@ def mixup(info: DataInfo, *, alpha: Positive = 0.2, p: Fraction = 1.0) -> Augmen
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018.
     """
+    if info.vocabulary:
+        raise _wrong(f"mixup: ids of tokens, as of {info.name}, can't be blended; remove it")
     return _of_batch(_v2("mixup").MixUp(alpha=alpha, num_classes=info.num_classes), p)
 
 

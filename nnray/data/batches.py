@@ -18,7 +18,7 @@ from nnray.errors import NnrayError, UserCodeError
 from nnray.seeding import derive, torch_rng
 
 Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-"""From inputs ``[B, ...] float32``, targets and a seeded CPU generator to inputs and targets.
+"""From inputs ``[B, ...]``, float32 or tokens, targets and a seeded CPU generator to inputs and targets.
 
 Draws come from the generator alone; the inputs are not changed in place.
 """
@@ -32,7 +32,7 @@ class Batches:
     """Batches of a split; the same for each call with the same arguments.
 
     Inputs are handed out as float32, bytes scaled to 0 to 1, not normalised: that is the first
-    layer of a model.
+    layer of a model. Ids of tokens stay int64.
 
     Args:
         examples: What to hand out; moved to the device once, if they fit there.
@@ -174,11 +174,12 @@ def applied(
         UserCodeError: It raised, or returned no such batch.
     """
     name = f"{apply.__module__}:{getattr(apply, '__qualname__', type(apply).__qualname__)}"
-    expected = "expected (inputs [B, ...] float32, targets [B] or [B, K]) of the same B"
+    kind = str(inputs.dtype).removeprefix("torch.")
+    expected = f"expected (inputs [B, ...] {kind}, targets [B] or [B, K]) of the same B"
     try:
         result = apply(inputs, targets, rng)
         new_inputs, new_targets = result
-        fits = len(new_inputs) == len(new_targets) == len(inputs) and new_inputs.dtype == torch.float32
+        fits = len(new_inputs) == len(new_targets) == len(inputs) and new_inputs.dtype == inputs.dtype
     except NnrayError:
         raise
     except Exception as error:

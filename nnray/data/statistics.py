@@ -39,10 +39,19 @@ def moments_of(inputs: Tensor, info: DataInfo) -> Moments:
     """
     if info.vocabulary:
         return (), ()
-    mean, std = moments(inputs)
+    return of_quantities(moments(inputs), info)
+
+
+def of_quantities(known: Moments, info: DataInfo) -> Moments:
+    """Moments in which features that name a category have mean 0 and deviation 1.
+
+    Args:
+        known: Of all features.
+        info: Says which of them name a category.
+    """
     if not info.categories:
-        return mean, std
-    kept = tuple(zip(mean, std, info.categories, strict=True))
+        return known
+    kept = tuple(zip(*known, info.categories, strict=True))
     return tuple(0.0 if n else m for m, _, n in kept), tuple(1.0 if n else s for _, s, n in kept)
 
 

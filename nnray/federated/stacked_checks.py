@@ -37,6 +37,8 @@ def incompatibilities(model: FlatModel, optimizer: Optimizer, *, examples: Examp
     reasons = [*_of_modules(model.module)]
     if type(optimizer) not in _BY_NUMBER:
         reasons.append(f"optimizer ({type(optimizer).__name__}): its steps look at whole matrices")
+    if hasattr(task, "loss_of"):
+        reasons.append(f"task ({type(task).__name__}): it learns otherwise than from outputs and targets")
     if reasons:
         return reasons
     with _buffers_kept(model.module) as changed:

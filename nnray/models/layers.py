@@ -111,8 +111,16 @@ def _draw(weight: Tensor, init: Initialization, gain: float) -> None:
         nn.init.orthogonal_(weight, gain=gain)
 
 
-def image_shape(info: DataInfo, model: str, *, smallest: int = 1) -> tuple[int, int, int]:
+def image_shape(
+    info: DataInfo, model: str, *, smallest: int = 1, instead: str = "mlp"
+) -> tuple[int, int, int]:
     """The ``(C, H, W)`` of the data, for a model that takes images of some size.
+
+    Args:
+        info: Of the data.
+        model: That takes them, for messages.
+        smallest: Height and width that it can take.
+        instead: The model that takes other inputs, for messages.
 
     Raises:
         DataError: The inputs are no images, or too small.
@@ -121,12 +129,12 @@ def image_shape(info: DataInfo, model: str, *, smallest: int = 1) -> tuple[int, 
     if len(shape) != 3:
         raise DataError(
             f"model {model} takes images [channels, height, width], the inputs of data set {info.name} have "
-            f"shape {shape}: use model mlp"
+            f"shape {shape}: use model {instead}"
         )
     channels, height, width = shape
     if min(height, width) < smallest:
         raise DataError(
             f"model {model} takes images of {smallest} x {smallest} pixels or more, those of data set "
-            f"{info.name} have {height} x {width}: use model mlp, or larger images"
+            f"{info.name} have {height} x {width}: use model {instead}, or larger images"
         )
     return channels, height, width

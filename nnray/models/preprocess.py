@@ -84,13 +84,17 @@ def preprocess(net: nn.Module, info: DataInfo) -> Preprocessed:
     return Preprocessed(net, mean, std, missing=info.missing, tokens=bool(info.vocabulary), scale=scale)
 
 
-def require_outputs(name: str, model: nn.Module, *, info: DataInfo) -> None:
+def require_outputs(
+    name: str, model: nn.Module, *, info: DataInfo, wanted: tuple[int, ...] | None = None
+) -> None:
     """Check that a model gives what targets are compared with, such as a logit for each class.
 
     Args:
         name: Of the function that made it.
         model: Takes plain inputs.
         info: Of the data.
+        wanted: Shape of the outputs for one example, where the task compares them with something else than
+            targets, such as the inputs; None for what targets are compared with.
 
     Raises:
         UserCodeError: It raises, or gives another shape.
@@ -105,9 +109,11 @@ def require_outputs(name: str, model: nn.Module, *, info: DataInfo) -> None:
             raise UserCodeError(name, problem) from error
     model.train(training)
     shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    wanted = info.output_shape
+    what = "numbers" if info.targets == "numbers" else "logits"
+    if wanted is not None:
+        what = "outputs"
+    wanted = wanted or info.output_shape
     if wanted is not None and shape != [2, *wanted]:
-        what = "numbers" if info.targets == "numbers" else "logits"
         raise UserCodeError(
             name, f"gave {shape} for 2 examples, {what} of shape {[2, *wanted]} were expected"
         )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from nnray.assembly import build_model, load_data
 from nnray.assembly.described import about
+from nnray.assembly.model import outputs_of
 from nnray.config import Experiment, load
 from nnray.data.splits import DataInfo
 from nnray.errors import RunError
@@ -108,6 +109,6 @@ def _with_weights(experiment: Experiment, info: DataInfo, content: Any, *, where
             raise RunError(
                 f"{where}: the weights are of another network than --experiment: {error}"
             ) from error
-        require_outputs(where, content, info=info)
+        require_outputs(where, content, info=info, wanted=outputs_of(experiment, info))
         return content.eval()
     return model.eval()

@@ -3,8 +3,8 @@
 Shapes: B examples of a batch, K classes, M bins of confidence. Targets are ``[B] int64``, or
 ``[B, K]`` probabilities where augmentation mixes examples; hits count against the likeliest class.
 
-Label smoothing and class weights belong to learning: the loss reported for validation and test is
-the plain cross-entropy, so that runs which differ in them can be compared.
+Label smoothing, class weights and focal loss belong to learning: the loss reported for validation and test
+is the plain cross-entropy, so that runs which differ in them can be compared.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nnray.errors import ConfigError, Problem
-from nnray.fields import Positive, PositiveInt, Probability
+from nnray.fields import NonNegative, Positive, PositiveInt, Probability
 from nnray.metrics import Array, MetricSums
 from nnray.tasks.confusion import calibration_error, confusion_metrics
+from nnray.tasks.focal import focal_losses
+from nnray.tasks.scores import score_counts, score_metrics
 
 if TYPE_CHECKING:
     from nnray.data.splits import DataInfo
@@ -33,14 +35,20 @@ def classification(
     class_weights: Sequence[Positive] | None = None,
     top_k: Sequence[PositiveInt] = (5,),
     calibration_bins: PositiveInt = 15,
+    focal_gamma: NonNegative = 0.0,
+    score_bins: PositiveInt = 2048,
 ) -> Classification:
     """Cross-entropy over K classes, with accuracy, precision, recall, F1 and calibration.
+
+    Of two classes also AUROC, AUPRC and KS of the second.
 
     Args:
         label_smoothing: Share of a target that is spread over all classes, in training only.
         class_weights: Weight of each class in the training loss, by label; all alike if None.
         top_k: Counts a hit where the target is among the k likeliest; k of K or more is left out.
         calibration_bins: Bins of confidence for the calibration error.
+        focal_gamma: Power by which examples that are told well weigh less in the training loss; 0 for none.
+        score_bins: Bins of scores for AUROC, AUPRC and KS; examples in one bin count as tied.
     """
     if class_weights is not None and len(class_weights) != info.num_classes:
         message = f"got {len(class_weights)} weights for {info.num_classes} classes: give one for each class"
@@ -51,6 +59,8 @@ def classification(
         class_weights=None if class_weights is None else tuple(class_weights),
         top_k=tuple(k for k in sorted(set(top_k)) if k < info.num_classes),
         calibration_bins=calibration_bins,
+        focal_gamma=focal_gamma,
+        score_bins=score_bins,
     )
 
 
@@ -63,6 +73,8 @@ class Classification:
     class_weights: tuple[float, ...] | None = None
     top_k: tuple[int, ...] = ()
     calibration_bins: int = 15
+    focal_gamma: float = 0.0
+    score_bins: int = 2048
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean cross-entropy, smoothed and weighted as asked.
@@ -70,6 +82,9 @@ class Classification:
         Shape:
             outputs: ``[B, K]`` logits.
         """
+        if self.focal_gamma:
+            losses_B, weights_B = self.example_losses(outputs, targets)
+            return losses_B.sum() / (len(losses_B) if weights_B is None else weights_B.sum())
         weight = None if self.class_weights is None else outputs.new_tensor(self.class_weights)
         return cross_entropy(outputs, targets, weight, label_smoothing=self.label_smoothing)
 
@@ -79,16 +94,20 @@ class Classification:
         Shape:
             outputs: ``[B, K]`` logits.
         """
-        if self.class_weights is None:
-            return cross_entropy(
-                outputs, targets, reduction="none", label_smoothing=self.label_smoothing
-            ), None
-        weight = outputs.new_tensor(self.class_weights)
-        losses_B = cross_entropy(
-            outputs, targets, weight, reduction="none", label_smoothing=self.label_smoothing
-        )
+        weight = None if self.class_weights is None else outputs.new_tensor(self.class_weights)
+        smoothing = self.label_smoothing
+        if self.focal_gamma:
+            losses_B = focal_losses(
+                outputs,
+                targets,
+                gamma=self.focal_gamma,
+                class_weights=self.class_weights,
+                label_smoothing=smoothing,
+            )
+        else:
+            losses_B = cross_entropy(outputs, targets, weight, reduction="none", label_smoothing=smoothing)
         # Torch divides by the weights of the targets, but where targets are probabilities by their number.
-        return losses_B, weight[targets] if targets.ndim == 1 else None
+        return losses_B, weight[targets] if weight is not None and targets.ndim == 1 else None
 
     def train_sums(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> dict[str, Tensor]:
         """Loss and hits: three small operations."""
@@ -97,7 +116,7 @@ class Classification:
 
     @torch.no_grad()
     def eval_sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Loss, hits, hits within k, the confusion matrix, and the bins of confidence."""
+        """Loss, hits, hits within k, the confusion matrix, and the bins of confidence and score."""
         logits_BK = outputs.float()
         labels_B = labels(targets)
         losses_B = cross_entropy(logits_BK, targets, reduction="none")
@@ -109,14 +128,18 @@ class Classification:
             sums |= {f"top{k}": (ranks_B < k).sum() for k in self.top_k}
         sums["confusion"] = confusion_counts(predicted_B, labels_B, num_classes=len(self.classes))
         sums["calibration"] = confidence_bins(logits_BK, hits_B, num_bins=self.calibration_bins)
+        if len(self.classes) == 2:
+            sums["scores"] = score_counts(logits_BK, labels_B, num_bins=self.score_bins)
         return sums
 
     def summarize(self, sums: MetricSums) -> dict[str, float]:
-        """All metrics: loss, accuracies, precision, recall, F1, and ``ece``, the calibration error."""
+        """Loss, accuracies, precision, recall, F1, ``ece``, the calibration error, and those of scores."""
         metrics = self.summarize_train(sums)
         metrics |= {f"top{k}_accuracy": sums.mean(f"top{k}") for k in self.top_k}
         metrics |= confusion_metrics(sums.sums["confusion"], self.classes)
         metrics["ece"] = calibration_error(sums.sums["calibration"])
+        if "scores" in sums.sums:
+            metrics |= score_metrics(sums.sums["scores"])
         return metrics
 
     def summarize_train(self, sums: MetricSums) -> dict[str, float]:

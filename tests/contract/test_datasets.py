@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,52 @@ from nnray.catalog import CATALOG
 from nnray.data import root as root_module
 from nnray.data.batches import Batches
 from nnray.data.check import as_splits
+from nnray.data.check_values import classes_in
 from nnray.data.groups import numbered_groups
 from nnray.data.prepare import prepare
 from nnray.data.splits import DataSplits, Examples
 from nnray.errors import DataError
 from tests.unit.data.files import write_cifar, write_idx, write_images, write_npz
 from tests.unit.data.heart_files import write_heart
+from tests.unit.data.series_files import write_classic, write_ett, write_series, write_stocks
 from tests.unit.data.streams import SHAPE, write_csv, write_parquet
+from tests.unit.data.table_files import write_adult, write_german, write_ratings
+from tests.unit.data.text_files import write_plays, write_sms, write_texts
 
 DATASETS = sorted(CATALOG["dataset"])
 PUBLISHED = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}
-KWARGS: dict[str, dict[str, Any]] = {"npz": {"file": "a.npz"}, "parquet": {"shape": SHAPE}}
+KWARGS: dict[str, dict[str, Any]] = {
+    "npz": {"file": "a.npz"},
+    "parquet": {"shape": SHAPE},
+    "ett": {"past": 3, "horizon": 2, "stride": 80},
+    "airline": {"past": 6, "horizon": 2, "val": 20, "test": 20},
+    "sunspots": {"past": 6, "horizon": 2},
+    "stock_indices": {"past": 6, "horizon": 2},
+    "series_csv": {
+        "file": "shops.csv",
+        "targets": ["sales"],
+        "inputs": ["visitors"],
+        "group": "shop",
+        "past": 6,
+        "horizon": 2,
+    },
+    "shapes": {"examples": 40, "test_examples": 20, "size": 16},
+}
+# Those that read no file, and how many examples they train on.
+FILELESS = {"digits": 1438, "shapes": 40}
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "adult": lambda folder: write_adult(folder / "adult"),
+    "german_credit": lambda folder: write_german(folder / "german_credit"),
+    "movielens": lambda folder: write_ratings(folder / "movielens"),
+    "sms_spam": lambda folder: write_sms(folder / "sms_spam", count=60),
+    "shakespeare": lambda folder: write_plays(folder / "shakespeare"),
+    "text_csv": lambda folder: write_texts(folder / "texts.csv", count=60),
+    "ett": lambda folder: write_ett(folder / "ett"),
+    "airline": lambda folder: write_classic(folder / "series", "airline_passengers.csv"),
+    "sunspots": lambda folder: write_classic(folder / "series", "sunspots_monthly.csv"),
+    "stock_indices": lambda folder: write_stocks(folder / "series"),
+    "series_csv": lambda folder: write_series(folder / "shops.csv"),
+}
 
 
 def function(name: str) -> Any:
@@ -56,8 +92,10 @@ def files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_csv(folder, count=60)
     elif name == "heart_disease":
         write_heart(folder / "heart_disease")
+    elif name in WRITERS:
+        WRITERS[name](folder)
     else:
-        assert name == "digits", f"write small files for {name}"
+        assert name in FILELESS, f"write small files for {name}"
     return folder
 
 
@@ -72,8 +110,12 @@ def ready(name: str, files: Path, **kwargs: Any) -> DataSplits:
 def rows(examples: Examples | None) -> set[tuple[Any, ...]]:
     assert examples is not None
     return {
-        (*("missing" if pixel != pixel else pixel for pixel in pixels), label)
-        for pixels, label in zip(examples.inputs.flatten(1).tolist(), examples.targets.tolist(), strict=True)
+        (*("missing" if pixel != pixel else pixel for pixel in pixels), *targets)
+        for pixels, targets in zip(
+            examples.inputs.flatten(1).tolist(),
+            examples.targets.reshape(len(examples), -1).tolist(),
+            strict=True,
+        )
     }
 
 
@@ -88,7 +130,8 @@ def test_splits_are_disjoint_and_cover_what_there_was(name: str, files: Path) ->
     train, val, test = rows(splits.train), rows(splits.val), rows(called(splits))
     assert not train & val
     assert not (train | val) & test
-    assert train | val == rows(whole.train)
+    own = set() if whole.val is None else rows(whole.val)
+    assert train | val == rows(whole.train) | own
     assert test == rows(called(whole))
 
 
@@ -99,6 +142,9 @@ def test_splits_depend_on_the_seed_alone(name: str, files: Path) -> None:
     assert torch.equal(one.val.inputs.nan_to_num(), again.val.inputs.nan_to_num())
     assert torch.equal(one.train.inputs.nan_to_num(), again.train.inputs.nan_to_num())
     assert one.info == again.info
+    if as_splits(made(name, files), name=name).val is not None:
+        assert rows(one.val) == rows(other.val), "a split of its own"
+        return
     assert rows(one.val) != rows(other.val)
     assert one.info.digest != other.info.digest
 
@@ -108,13 +154,16 @@ def test_test_examples_are_the_same_whatever_the_seed(name: str, files: Path) ->
 
 
 def test_validation_is_stratified_and_of_exact_size(name: str, files: Path) -> None:
-    splits = ready(name, files)
+    splits, own = ready(name, files), as_splits(made(name, files), name=name).val
     assert splits.val is not None
+    if own is not None:
+        assert rows(splits.val) == rows(own), "it is left as it is"
+        return
     count = len(splits.train) + len(splits.val)
     assert len(splits.val) == round(0.2 * count)
     classes = splits.info.num_classes
-    held = splits.val.targets.bincount(minlength=classes)
-    whole = splits.train.targets.bincount(minlength=classes) + held
+    held = splits.val.labels.bincount(minlength=classes)
+    whole = splits.train.labels.bincount(minlength=classes) + held
     assert ((held - 0.2 * whole).abs() < 1 + 1e-6).all()
 
 
@@ -124,12 +173,16 @@ def test_info_matches_the_tensors(name: str, files: Path) -> None:
     for examples in (splits.train, splits.val, called(splits)):
         assert examples is not None
         assert tuple(examples.inputs.shape[1:]) == info.input_shape
-        assert examples.inputs.dtype in (torch.uint8, torch.float32)
-        assert examples.targets.dtype == torch.int64
-        assert examples.targets.min() >= 0
-        assert examples.targets.max() < info.num_classes
+        assert examples.inputs.dtype in ((torch.int64,) if info.vocabulary else (torch.uint8, torch.float32))
+        assert tuple(examples.targets.shape[1:]) == info.target_shape
+        whole = info.targets in ("class", "classes")
+        assert examples.targets.dtype == (torch.int64 if whole else torch.float32)
+        if info.num_classes:
+            counted = classes_in(examples.targets, info)
+            assert counted.min() >= 0
+            assert counted.max() < info.num_classes
     assert info.name == name
-    assert len(info.mean) == len(info.std) == info.input_shape[0]
+    assert len(info.mean) == len(info.std) == (0 if info.vocabulary else info.input_shape[0])
     assert all(0 < value <= (1 if len(info.input_shape) == 3 else math.inf) for value in info.std)
     assert info.missing == bool(splits.train.inputs.isnan().any())
     assert len(info.digest) == 64
@@ -137,13 +190,20 @@ def test_info_matches_the_tensors(name: str, files: Path) -> None:
 
 def test_normalised_training_examples_have_mean_0_and_deviation_1(name: str, files: Path) -> None:
     splits = ready(name, files)
+    if splits.info.vocabulary:
+        assert splits.train.inputs.unique().numel() > 2, "ids of tokens are no quantities"
+        return
     scale = 255 if splits.train.inputs.dtype == torch.uint8 else 1
     x = splits.train.inputs.double().transpose(0, 1).flatten(1) / scale
     mean, std = torch.tensor(splits.info.mean).double(), torch.tensor(splits.info.std).double()
     normal = (x - mean[:, None]) / std[:, None]
-    torch.testing.assert_close(normal.nanmean(1), torch.zeros(len(mean)).double(), rtol=0, atol=1e-5)
+    if splits.info.categories:
+        named = torch.tensor(splits.info.categories) > 0
+        assert torch.equal(normal[named], x[named]), "codes of categories are no quantities"
+        normal = normal[~named]
+    torch.testing.assert_close(normal.nanmean(1), torch.zeros(len(normal)).double(), rtol=0, atol=1e-5)
     squares = normal.square().nanmean(1)
-    torch.testing.assert_close(squares, torch.ones(len(mean)).double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(squares, torch.ones(len(normal)).double(), rtol=0, atol=1e-5)
 
 
 def test_test_split_is_not_read_by_prepare(name: str, files: Path) -> None:
@@ -167,7 +227,7 @@ def test_batches_cover_each_example_once_an_epoch_in_an_order_of_the_epoch(name:
             splits.train
         )
         assert len(inputs) == len(splits.train)
-        assert inputs.ndim == 2 or 0 <= inputs.min() <= inputs.max() <= 1
+        assert inputs.ndim < 4 or 0 <= inputs.min() <= inputs.max() <= 1
         orders.append(inputs.nan_to_num())
     assert torch.equal(orders[0], orders[2])
     assert not torch.equal(orders[0], orders[1])
@@ -182,8 +242,8 @@ def test_root_may_come_from_the_environment(name: str, files: Path, monkeypatch:
 def test_missing_data_are_told_with_the_place_and_the_remedy(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name == "digits":
-        assert len(made(name, tmp_path / "gone").train) == 1438
+    if name in FILELESS:
+        assert len(made(name, tmp_path / "gone").train) == FILELESS[name]
         return
     monkeypatch.setattr(root_module, "network_problem", lambda source: "none")
     with pytest.raises(DataError) as caught:
@@ -217,7 +277,7 @@ def test_no_validation_split_is_made_where_none_is_wanted(name: str, files: Path
     splits = ready(name, files, validation=0)
     assert (splits.val is None) == (whole.val is None)
     assert rows(splits.train) == rows(whole.train)
-    assert splits.info.digest != ready(name, files).info.digest
+    assert whole.val is not None or splits.info.digest != ready(name, files).info.digest
 
 
 @pytest.mark.realdata

@@ -104,6 +104,8 @@ def test_a_mode_that_isn_t_one_is_a_defect() -> None:
         ("test_error", "min"),
         ("epoch_seconds", "min"),
         ("VAL_LOSS", "min"),
+        ("val_mase", "min"),
+        ("test_rmse", "min"),
         ("val_accuracy", "max"),
         ("f1_macro", "max"),
         ("precision_macro", "max"),

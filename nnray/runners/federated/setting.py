@@ -16,6 +16,7 @@ from nnray.assembly import build_loss, build_model, build_task
 from nnray.assembly.transfer import begin
 from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
+from nnray.data.statistics import of_quantities
 from nnray.errors import ConfigError, Problem
 from nnray.federated.attacks.attack import stamped
 from nnray.federated.client import ClientTrainer
@@ -101,7 +102,7 @@ def make_setting(experiment: Experiment, splits: DataSplits, *, tests: bool = Tr
         population, held = hold_out(partition, rng, share=federated.holdout)
     info, steps = splits.info, None
     if info.mean:
-        mean, std = federated_moments(train.inputs, population)
+        mean, std = of_quantities(federated_moments(train.inputs, population), info)
         info = replace(info, mean=mean, std=std)
     if (said := traits(make_strategy(experiment))).pooled:
         if partition.noise is not None:

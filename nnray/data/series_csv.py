@@ -1,0 +1,149 @@
+"""Time series in a CSV file of one's own, with a row for each point in time."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from nnray.data.root import data_root
+from nnray.data.series import Series, Window, cuts_of, split_in_time
+from nnray.data.splits import DataInfo, DataSplits
+from nnray.errors import DataError
+from nnray.fields import Positive, PositiveInt
+
+Rows = list[dict[str, str]]
+
+
+def series_csv(
+    *,
+    file: str,
+    targets: Sequence[str],
+    root: str | None = None,
+    inputs: Sequence[str] = (),
+    group: str | None = None,
+    time: str | None = None,
+    past: PositiveInt = 48,
+    horizon: PositiveInt = 12,
+    stride: PositiveInt = 1,
+    val: Positive = 0.15,
+    test: Positive = 0.15,
+) -> DataSplits:
+    """Windows of the series in a CSV file, cut by time into training, validation and test.
+
+    Args:
+        file: Name of the file below the root, with a header; rows in the order of time.
+        targets: Columns to forecast.
+        root: Folder that has the file; None means ``$NNRAY_DATA``, else the user's cache folder.
+        inputs: Further columns that are seen in the past, but not forecast.
+        group: Column that says which series a row belongs to; None for one series.
+        time: Column that must ascend within a series, numbers or texts such as 2026-01-31; None to trust
+            the order of the rows.
+        past: Rows that are seen.
+        horizon: Rows that are to be forecast.
+        stride: Rows from one training window to the next.
+        val: Share (below 1) or number (from 1 on) of rows of each series to make choices by; they come before
+            those to test on.
+        test: Share or number of rows of each series to test on, the last ones.
+    """
+    columns = (*targets, *inputs)
+    if not targets or len(set(columns)) < len(columns):
+        raise DataError(
+            f"series_csv: data.targets and data.inputs name {list(columns)}; expected columns, each once"
+        )
+    path = _find(root, file)
+    parts = _parted(read_rows(path, (*columns, *(key for key in (group, time) if key))), group)
+    if time is not None:
+        for name, rows in parts.items():
+            _check_order([row[time] for row in rows], f"{path}: series {name}: column {time}")
+    series = [Series(name, numbers(rows, columns, path=path)) for name, rows in parts.items()]
+    window = Window(past, horizon, len(targets), stride)
+    cuts = [cuts_of(one.values.shape[1], val=val, test=test) for one in series]
+    info = DataInfo("series_csv", (), (), targets="numbers", features=columns)
+    return split_in_time(series, window, cuts=cuts, info=info)
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Rows:
+    """The rows of a CSV file with a header, as texts by column.
+
+    Args:
+        path: Of the file.
+        columns: That must be there.
+
+    Raises:
+        DataError: It is unreadable or empty, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows, found = list(reader), reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: unreadable ({error}); expected a CSV file in UTF-8") from error
+    if missing := [name for name in columns if name not in found]:
+        raise DataError(f"{path}: has no column {', '.join(missing)}; it has {', '.join(found) or 'none'}")
+    if not rows:
+        raise DataError(f"{path}: has a header, but no rows; expected a row for each point in time")
+    return rows
+
+
+def numbers(rows: Rows, columns: Sequence[str], *, path: Path) -> torch.Tensor:
+    """Some columns as numbers, ``[columns, rows] float64``.
+
+    Args:
+        rows: As read.
+        columns: Which.
+        path: For messages.
+
+    Raises:
+        DataError: A cell is no finite number.
+    """
+    try:
+        values = torch.tensor([[float(row[name]) for row in rows] for name in columns], dtype=torch.float64)
+    except (TypeError, ValueError):
+        values = None
+    if values is None or not bool(values.isfinite().all()):
+        name, cell = next((n, row[n]) for n in columns for row in rows if not _is_finite(row[n]))
+        raise DataError(
+            f"{path}: column {name} holds {cell!r}; every value of a series must be a finite number: "
+            "fill in or leave out what is missing"
+        )
+    return values
+
+
+def _is_finite(cell: str | None) -> bool:
+    try:
+        return bool(torch.tensor(float(cell or "")).isfinite())
+    except ValueError:
+        return False
+
+
+def _parted(rows: Rows, group: str | None) -> dict[str, Rows]:
+    parts: dict[str, Rows] = {}
+    for row in rows:
+        parts.setdefault(row[group] if group else "1", []).append(row)
+    return parts
+
+
+def _check_order(cells: list[str], where: str) -> None:
+    try:
+        keys: list[float] | list[str] = [float(cell) for cell in cells]
+    except ValueError:
+        keys = cells
+    for number, (one, other) in enumerate(pairwise(keys), start=1):
+        if not one < other:  # type: ignore[operator]
+            raise DataError(
+                f"{where} goes from {cells[number - 1]!r} to {cells[number]!r}; expected rows in the "
+                "order of time, each time once: sort the file"
+            )
+
+
+def _find(root: str | None, file: str) -> Path:
+    path = data_root(root) / file
+    if not path.is_file():
+        raise DataError(
+            f"series_csv: no file at {path}; set data.root to its folder and data.file to its name"
+        )
+    return path

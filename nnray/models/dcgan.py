@@ -1,0 +1,212 @@
+"""A generator and a critic of images that are trained in one pass, each by its own gradient alone.
+
+Outputs for one example are the critic's scores: of the example; of a made image, for the critic to learn by;
+of the same image, for the generator to learn by; and, if asked, the norm of the critic's gradient between the
+example and the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nnray.data.splits import DataInfo
+from nnray.errors import DataError
+from nnray.fields import PositiveInt, Probability
+from nnray.models.layers import BatchNorm2d, dropout_layer, image_norm, image_shape, stack
+from nnray.seeding import torch_rng
+
+
+def dcgan(
+    info: DataInfo,
+    *,
+    latent: PositiveInt = 64,
+    width: PositiveInt = 32,
+    dropout: Probability = 0.0,
+    gradient_norms: bool = False,
+) -> nn.Module:
+    """Transposed convolutions that make images of noise, and strided ones that judge them.
+
+    Args:
+        latent: Numbers of noise that an image is made of.
+        width: Channels of the critic's first layer and of the generator's last but one.
+        dropout: Share of the critic's units dropped before its score.
+        gradient_norms: Give the norms of the critic's gradient, too, which loss wasserstein needs.
+
+    Raises:
+        DataError: The inputs are no images.
+
+    Source:
+        Radford et al. 2016; group norm in the critic, so that it judges each image by itself, as the penalty
+        of Gulrajani et al. 2017 needs.
+    """
+    shape = image_shape(info, "dcgan", instead="vae")
+    return Adversaries(
+        _generator(shape, latent=latent, width=width),
+        _critic(shape, width=width, dropout=dropout),
+        info=info,
+        latent=latent,
+        gradient_norms=gradient_norms,
+    )
+
+
+class Adversaries(nn.Module):
+    """A generator and its critic.
+
+    Args:
+        generator: Noise to images from -1 to 1.
+        critic: Normalised images to scores.
+        info: Of the data; says how images are normalised.
+        latent: Numbers of noise.
+        gradient_norms: Whether outputs hold them.
+
+    Shape:
+        inputs: ``[B, C, H, W]``, normalised; outputs are ``[B, 3]``, or ``[B, 4]`` with gradient norms.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, generator: nn.Module, critic: nn.Module, *, info: DataInfo, latent: int, gradient_norms: bool
+    ) -> None:
+        super().__init__()
+        self.generator, self.critic = generator, critic
+        self.shape, self.latent, self.gradient_norms = info.input_shape, latent, gradient_norms
+        channels = info.input_shape[0]
+        mean, std = info.mean or (0.0,) * channels, info.std or (1.0,) * channels
+        self.register_buffer("mean", torch.tensor(mean).reshape(channels, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(channels, 1, 1), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores; images are made of new noise in training, of noise fixed by the example in evaluation."""
+        noise = inputs.new_empty(len(inputs), self.latent).normal_() if self.training else self._noise(inputs)
+        made = (self.make(noise) - self.mean) / self.std
+        frozen = {name: value.detach() for name, value in self.critic.named_parameters()}
+        scores = [
+            self.critic(inputs),
+            self.critic(made.detach()),
+            functional_call(self.critic, frozen, (made,)),
+        ]
+        if self.gradient_norms:
+            scores.append(self._norms(inputs, made.detach()))
+        return torch.cat(scores, 1)
+
+    def make(self, noise: Tensor) -> Tensor:
+        """Images of noise, pixels from 0 to 1."""
+        _, height, width = self.shape
+        made: Tensor = self.generator(noise)[..., :height, :width]
+        return (made + 1) / 2
+
+    def _noise(self, inputs: Tensor) -> Tensor:
+        """Normal numbers that an example alone determines, whatever stands beside it in the batch.
+
+        A phase of its pixels is stretched over many turns; two of them make one number (Box and Muller 1958).
+        """
+        pixels = inputs.flatten(1).double()
+        places = torch.arange(1, pixels.shape[1] + 1, device=inputs.device, dtype=torch.float64)
+        phase = (pixels * (places * 0.7548776662466927).frac()).sum(1, keepdim=True).mul(1e3).round()
+        steps = torch.arange(1, self.latent + 1, device=inputs.device, dtype=torch.float64)
+        turn = (phase * (steps * 0.6180339887498949).frac() + steps * 0.5698402909980532).frac().abs()
+        radius = (phase * (steps * 0.3247179572447460).frac() + steps * 0.2207440846057596).frac().abs()
+        normal = (-2 * (1 - radius).clamp(min=1e-12).log()).sqrt() * (2 * math.pi * turn).cos()
+        return normal.to(inputs.dtype)
+
+    def _norms(self, inputs: Tensor, made: Tensor) -> Tensor:
+        """Of the critic's gradient at a point between each example and an image, ``[B, 1]``."""
+        share = inputs.new_empty(len(inputs), 1, 1, 1)
+        share = share.uniform_() if self.training else share.fill_(0.5)
+        with torch.inference_mode(False), torch.enable_grad():
+            between = (
+                (share.clone() * inputs.clone() + (1 - share.clone()) * made.clone())
+                .detach()
+                .requires_grad_()
+            )
+            total = self.critic(between).sum()
+            (gradient,) = torch.autograd.grad(total, between, create_graph=self.training)
+        return gradient.flatten(1).square().sum(1, keepdim=True).add(1e-12).sqrt()
+
+
+def generate(model: nn.Module, count: int, *, seed: int) -> Tensor:
+    """Images made of the noise that a seed fixes, so that those of two epochs can be compared.
+
+    Args:
+        model: Holds a generator, behind its preprocessing or not.
+        count: Of images.
+        seed: Fixes the noise.
+
+    Shape:
+        The result is ``[count, C, H, W]``, pixels from 0 to 1.
+
+    Raises:
+        DataError: The model has no generator.
+    """
+    found = [part for part in model.modules() if isinstance(part, Adversaries)]
+    if not found:
+        raise DataError(f"{type(model).__name__} makes no images: use model dcgan")
+    pair = found[0]
+    noise = torch.randn(count, pair.latent, generator=torch_rng(seed, "samples"))
+    with torch.no_grad(), _resting(pair):
+        return pair.make(noise.to(pair.mean.device))
+
+
+def grid(images: Tensor, *, columns: int = 8) -> Tensor:
+    """Images side by side in rows, what is left over black.
+
+    Args:
+        images: Of one size.
+        columns: In a row.
+
+    Shape:
+        images: ``[N, C, H, W]``; the result is ``[C, rows * H, columns * W]``.
+    """
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    blank = images.new_zeros(rows * columns - count, channels, height, width)
+    cells = torch.cat([images, blank]).reshape(rows, columns, channels, height, width)
+    return cells.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
+
+
+@contextmanager
+def _resting(module: nn.Module) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _generator(shape: tuple[int, int, int], *, latent: int, width: int) -> nn.Module:
+    channels, rows, columns = shape[0], -(-shape[1] // 4), -(-shape[2] // 4)
+    return stack(
+        ("hidden", nn.Linear(latent, 2 * width * rows * columns, bias=False)),
+        ("unflatten", nn.Unflatten(1, (2 * width, rows, columns))),
+        ("norm1", BatchNorm2d(2 * width)),
+        ("activation1", nn.ReLU()),
+        ("conv1", nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False)),
+        ("norm2", BatchNorm2d(width)),
+        ("activation2", nn.ReLU()),
+        ("conv2", nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1)),
+        ("pixels", nn.Tanh()),
+    )
+
+
+def _critic(shape: tuple[int, int, int], *, width: int, dropout: float) -> nn.Module:
+    rows, columns = ((side + 3) // 4 for side in shape[1:])
+    return stack(
+        ("conv1", nn.Conv2d(shape[0], width, 3, stride=2, padding=1)),
+        ("activation1", nn.LeakyReLU(0.2)),
+        ("conv2", nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)),
+        ("norm2", image_norm("group", 2 * width)),
+        ("activation2", nn.LeakyReLU(0.2)),
+        ("flatten", nn.Flatten()),
+        ("dropout", dropout_layer(dropout)),
+        ("output", nn.Linear(2 * width * rows * columns, 1)),
+    )

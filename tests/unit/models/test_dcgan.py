@@ -1,0 +1,125 @@
+"""Adversaries: whose gradient goes where, losses by hand, samples by their seed, grids."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from nnray.data.splits import DataInfo
+from nnray.errors import DataError
+from nnray.evaluation.evaluate import evaluate
+from nnray.models.dcgan import Adversaries, dcgan, generate, grid
+from nnray.models.mlp import mlp
+from nnray.models.preprocess import preprocess
+from nnray.seeding import torch_rng, torch_seeded
+from nnray.tasks.adversarial_generation import adversarial_generation
+
+INFO = DataInfo("images", (1, 9, 10), ("a", "b"), (0.4,), (0.2,))
+
+
+def pair(**options: object) -> Adversaries:
+    with torch_seeded(0, "init"):
+        net = dcgan(INFO, latent=6, width=4, **options)  # type: ignore[arg-type]
+    assert isinstance(net, Adversaries)
+    return net
+
+
+def images(count: int) -> Tensor:
+    return torch.rand(count, 1, 9, 10, generator=torch_rng(0, "images"))
+
+
+@pytest.mark.parametrize("column", range(4))
+def test_a_column_of_scores_teaches_one_of_the_two_alone(column: int) -> None:
+    """The third the generator, all others the critic."""
+    net = pair(gradient_norms=True)
+    torch.autograd.backward(net(images(6))[:, column].sum())
+    grads = {name: value.grad for name, value in net.named_parameters()}
+    taught = {name.split(".")[0] for name, grad in grads.items() if grad is not None and grad.any()}
+    assert taught == {"generator" if column == 2 else "critic"}
+
+
+def test_both_scores_of_a_made_image_are_the_same() -> None:
+    scores = pair()(images(6))
+    assert scores.shape == (6, 3)
+    torch.testing.assert_close(scores[:, 1], scores[:, 2])
+
+
+def test_the_norm_is_that_of_a_linear_critic_s_weights() -> None:
+    net = pair(gradient_norms=True)
+    linear = torch.nn.Linear(90, 1)
+    net.critic = torch.nn.Sequential(torch.nn.Flatten(), linear)
+    wanted = float(linear.weight.detach().norm())
+    torch.testing.assert_close(net(images(5))[:, 3], torch.full((5,), wanted))
+    net.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images(5))[:, 3], torch.full((5,), wanted))
+
+
+def test_losses_are_those_of_the_papers() -> None:
+    scores = torch.tensor([[2.0, -1.0, 0.5, 3.0], [0.0, 1.0, -0.5, 1.0]])
+    logistic, wasserstein = adversarial_generation(INFO), adversarial_generation(INFO, loss="wasserstein")
+
+    def lose(score: float) -> float:
+        return math.log1p(math.exp(-score))
+
+    by_hand = sum(lose(r) + lose(-m) + lose(g) for r, m, g, _ in scores.tolist()) / 2
+    assert float(logistic.loss(scores[:, :3], scores)) == pytest.approx(by_hand)
+    critics, generators = [-1 - 2 + 10 * 4, 1 - 0 + 0], [-0.5, 0.5]
+    assert float(wasserstein.loss(scores, scores)) == pytest.approx(sum(critics + generators) / 2)
+
+
+def test_evaluation_knows_how_often_the_critic_is_right() -> None:
+    scores, task = torch.tensor([[2.0, -1.0, -1.0], [1.0, 1.0, 1.0]]), adversarial_generation(INFO)
+    sums = task.eval_sums(scores, torch.zeros(2))
+    assert float(sums["right"]) == 1.5
+
+
+def test_noise_of_an_example_is_normal_and_its_own() -> None:
+    net = pair()
+    noise = net._noise(images(4000))
+    assert abs(float(noise.mean())) < 0.05
+    assert float(noise.std()) == pytest.approx(1, abs=0.05)
+    torch.testing.assert_close(net._noise(images(4000)[7:8]), noise[7:8])
+    assert not torch.equal(noise[0], noise[1])
+
+
+def test_samples_depend_on_the_seed_alone_and_leave_no_trace() -> None:
+    model = preprocess(pair(), INFO).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    one, again, other = (generate(model, 5, seed=seed) for seed in (1, 1, 2))
+    assert one.shape == (5, 1, 9, 10)
+    assert 0 <= one.min() <= one.max() <= 1
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    with pytest.raises(DataError, match="makes no images: use model dcgan"):
+        generate(mlp(INFO), 2, seed=0)
+
+
+def test_a_grid_holds_every_image_in_its_place() -> None:
+    cells = images(5)
+    made = grid(cells, columns=3)
+    assert made.shape == (1, 18, 30)
+    assert torch.equal(made[:, :9, 10:20], cells[1])
+    assert torch.equal(made[:, 9:, :10], cells[3])
+    assert not made[:, 9:, 20:].any()
+
+
+def test_it_learns_the_brightness_of_images() -> None:
+    """All real images are bright; after some steps the made ones are, too."""
+    model, task = preprocess(pair(), INFO), adversarial_generation(INFO)
+    bright = 0.9 + 0.1 * images(32)
+    before = float(generate(model, 20, seed=0).mean())
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, betas=(0.5, 0.99))
+    with torch_seeded(0, "steps"):
+        for _ in range(60):
+            optimizer.zero_grad()
+            torch.autograd.backward(task.loss_of(model, bright, torch.zeros(32))[1])
+            optimizer.step()
+    assert abs(float(generate(model, 20, seed=0).mean()) - 0.95) < 0.7 * abs(before - 0.95)
+    metrics = task.summarize(evaluate(model, [(bright, torch.zeros(32))], task))
+    assert all(math.isfinite(value) for value in metrics.values())
