@@ -68,7 +68,7 @@ def score_bins(
     return summed(right), summed(1 - right), summed(iou.double())
 
 
-def average_precision(right: Array, wrong: Array, targets: Array) -> Array:
+def average_precision(right: Array, wrong: Array, *, targets: Array) -> Array:
     """The area under precision over recall of each class, ``[K]``; 0 for a class without targets.
 
     Shape:
@@ -86,7 +86,7 @@ def average_precision(right: Array, wrong: Array, targets: Array) -> Array:
     return quotient(area, targets)
 
 
-def lrp_error(right: Array, wrong: Array, iou: Array, *, targets: Array, threshold: float) -> Array:
+def lrp_error(right: Array, wrong: Array, *, iou: Array, targets: Array, threshold: float) -> Array:
     """The optimal localisation-recall-precision error of each class, ``[K]``: 0 is perfect, 1 finds nothing.
 
     Args:

@@ -103,8 +103,8 @@ class Detection:
     def summarize(self, sums: MetricSums) -> dict[str, float]:
         """``map50``, ``ap50_class_<name>``, and as ``loss`` the mean optimal LRP error."""
         right, wrong, iou, targets = (sums.sums[name] for name in ("right", "wrong", "iou", "targets"))
-        by_class = average_precision(right, wrong, targets)
-        errors = lrp_error(right, wrong, iou, targets=targets, threshold=self.iou)
+        by_class = average_precision(right, wrong, targets=targets)
+        errors = lrp_error(right, wrong, iou=iou, targets=targets, threshold=self.iou)
         occurs, percent = targets > 0, round(100 * self.iou)
         found = occurs.any()
         metrics = {

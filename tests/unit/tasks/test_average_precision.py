@@ -114,7 +114,7 @@ def test_sums_count_every_detection_once_in_its_bin() -> None:
 def test_average_precision_is_that_computed_by_hand() -> None:
     """Right, wrong, right, with four targets: precisions 1, 1/2, 2/3 at recalls 1/4, 1/4, 2/4."""
     right, wrong = counts((1, 0.9), (1, 0.3)), counts((1, 0.6))
-    assert average_precision(right, wrong, np.array([4.0]))[0] == pytest.approx(1 / 4 + 2 / 3 / 4)
+    assert average_precision(right, wrong, targets=np.array([4.0]))[0] == pytest.approx(1 / 4 + 2 / 3 / 4)
 
 
 def test_average_precision_equals_the_areas_of_sklearn_where_all_are_found() -> None:
@@ -125,7 +125,7 @@ def test_average_precision_equals_the_areas_of_sklearn_where_all_are_found() -> 
     truth = [1] * 3 + [1] * 2 + [0] + [1] + [0] * 5
     scores = [0.9] * 3 + [0.7] * 3 + [0.1] * 6
     wanted = average_precision_score(truth, scores)
-    assert average_precision(right, wrong, np.array([6.0]))[0] == pytest.approx(wanted)
+    assert average_precision(right, wrong, targets=np.array([6.0]))[0] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -139,19 +139,19 @@ def test_average_precision_equals_the_areas_of_sklearn_where_all_are_found() -> 
     ],
 )
 def test_average_precision_at_its_ends(right: Array, wrong: Array, targets: float, wanted: float) -> None:
-    assert average_precision(right, wrong, np.array([targets]))[0] == pytest.approx(wanted)
+    assert average_precision(right, wrong, targets=np.array([targets]))[0] == pytest.approx(wanted)
 
 
 def test_lrp_error_is_that_computed_by_hand() -> None:
     """From 0.9 on: one right with IoU 0.8, one unfound: (0.4 + 0 + 1) / 2; from 0.3 on a wrong one more."""
     right, iou, wrong = counts((1, 0.9)), counts((1, 0.9)) * 0.8, counts((1, 0.3))
-    error = lrp_error(right, wrong, iou, targets=np.array([2.0]), threshold=0.5)
+    error = lrp_error(right, wrong, iou=iou, targets=np.array([2.0]), threshold=0.5)
     assert error[0] == pytest.approx((0.4 + 1) / 2)
 
 
 def test_lrp_error_is_0_where_all_is_right_and_1_where_nothing_is_found() -> None:
     perfect, none = counts((3, 0.9)), counts()
     targets = np.array([3.0])
-    assert lrp_error(perfect, none, perfect, targets=targets, threshold=0.5)[0] == pytest.approx(0)
-    assert lrp_error(none, none, none, targets=targets, threshold=0.5)[0] == 1
-    assert lrp_error(none, perfect, none, targets=targets, threshold=0.5)[0] == 1
+    assert lrp_error(perfect, none, iou=perfect, targets=targets, threshold=0.5)[0] == pytest.approx(0)
+    assert lrp_error(none, none, iou=none, targets=targets, threshold=0.5)[0] == 1
+    assert lrp_error(none, perfect, iou=none, targets=targets, threshold=0.5)[0] == 1
