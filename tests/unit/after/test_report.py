@@ -179,14 +179,15 @@ def test_a_loss_that_was_not_finite_leaves_a_gap(copy: RunFolder, tmp_path: Path
 
 
 def test_findings_of_later_verbs_are_shown(copy: RunFolder, tmp_path: Path) -> None:
+    before = render(open_account(str(copy.path), root=tmp_path)).count("<img ")
     for stamp, byte in (("20260101-000000-aaaa", b"old"), ("20260102-000000-bbbb", b"new")):
         below = copy.path / f"evaluate-{stamp}"
         below.mkdir()
-        (below / "confusion.png").write_bytes(b"\x89PNG" + byte)
+        (below / "seen.png").write_bytes(b"\x89PNG" + byte)
         (below / "mistakes.txt").write_text("<b>7 for 1</b>")
     html = render(open_account(str(copy.path), root=tmp_path))
     assert "<h2>Evaluation</h2>" in html
-    assert html.count("<img ") == 1
+    assert html.count("<img ") == before + 1
     assert base64.b64encode(b"\x89PNGnew").decode() in html  # the newest of the two
     assert "&lt;b&gt;7 for 1&lt;/b&gt;" in html
 
