@@ -87,7 +87,7 @@ def attack(
     """Measure accuracy under attack, and on corrupted images."""
     from nnray import api
 
-    with running():
+    with running(progress=not quiet):
         result = api.attack(
             model,
             method=method or (),

@@ -73,7 +73,7 @@ def compress(
     """Make a model smaller and faster; what that costs is measured."""
     from nnray import api
 
-    with running():
+    with running(progress=not quiet):
         result = api.compress(
             model,
             method,

@@ -74,7 +74,7 @@ def explain(
     from nnray import api
 
     places = _places(index)
-    with running():
+    with running(progress=not quiet):
         found = api.explain(
             model,
             method or "integrated_gradients",

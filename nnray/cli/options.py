@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,13 +61,28 @@ class Stopped(Exception):
 
 
 @contextlib.contextmanager
-def running(*, redirect: bool = True) -> Iterator[None]:
-    """Send whatever libraries print to stderr: stdout is for results."""
+def running(*, redirect: bool = True, progress: bool = False) -> Iterator[None]:
+    """Send whatever libraries print to stderr: stdout is for results; show progress there if asked to."""
     try:
-        with contextlib.redirect_stdout(sys.stderr) if redirect else contextlib.nullcontext():
+        with (
+            contextlib.redirect_stdout(sys.stderr) if redirect else contextlib.nullcontext(),
+            _progress() if progress else contextlib.nullcontext(),
+        ):
             yield
     except KeyboardInterrupt as interrupt:
         raise Stopped(str(interrupt) or "interrupted") from interrupt
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[None]:
+    """Show on stderr how far a verb has come."""
+    logger, handler = logging.getLogger("nnray.progress"), logging.StreamHandler(sys.stderr)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 class Printed(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,13 @@ def findings(
         out: Folder for files; None for a new one below the run's, or below ``root``.
     """
     found = Findings(subject, verb, _folder(subject, verb, root=root, out=out))
-    yield found
+    try:
+        yield found
+    except BaseException:
+        if out is None:
+            with suppress(OSError):  # it holds files, which stay
+                found.folder.rmdir()
+        raise
     found._record()
 
 

@@ -15,6 +15,7 @@ from nnray.compression.sparse_step import SparseStep
 from nnray.config import Experiment, override
 from nnray.data.splits import DataSplits
 from nnray.registry import build
+from nnray.runners.progress import Progress
 from nnray.tasks.task import Task
 from nnray.training.early_stopping import BestEpoch
 from nnray.training.loop import fit
@@ -62,7 +63,7 @@ def tune(module: nn.Module, experiment: Experiment, *, splits: DataSplits, tunin
         measured = built.task.summarize(built.evaluate(state))
         state.best.update(0, measured[state.best.metric.removeprefix("val_")])
     best = copy.deepcopy(module.state_dict())
-    for report in fit(
+    reports = fit(
         state,
         built.train,
         epochs=tuning.epochs,
@@ -71,7 +72,8 @@ def tune(module: nn.Module, experiment: Experiment, *, splits: DataSplits, tunin
         seed=experiment.seed,
         loss_fn=built.loss_fn if tuning.loss_of is None else tuning.loss_of(built.task),
         step_fn=step_fn,
-    ):
+    )
+    for report in Progress(f"training for {tuning.epochs:,} epoch(s)", "epoch(s)").over(reports):
         if report.is_best:
             best = copy.deepcopy(module.state_dict())
     module.load_state_dict(best)

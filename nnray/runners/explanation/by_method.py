@@ -16,6 +16,7 @@ from nnray.explainers.grad_cam import GradCam
 from nnray.explainers.sanity import cascade, completeness_errors
 from nnray.runners.explanation.asked import Asked
 from nnray.runners.explanation.methods import make
+from nnray.runners.progress import begun
 
 CHECKED = 4
 """Examples that the check with other weights looks at: it explains each four times more."""
@@ -58,10 +59,12 @@ def explain_by(method: Mapping[str, Any], asked: Asked, *, check: bool, seed: in
         DataError: A plug-in's attributions are not of the inputs' shape.
         IncompatibleModel: The method can't explain such a model.
     """
+    begun(f"{method['name']} of {len(asked.inputs)} example(s)")
     explainer = make(method, asked.subject.info, seed=seed)
     attributions = _attributions(explainer, asked)
     facts = {**method, **_layer(explainer, asked), **_completeness(explainer, asked, attributions)}
     if check:
+        begun(f"{method['name']} of models with random weights")
         facts["randomised"] = _randomised(explainer, asked, attributions, seed=seed)
     return Explained(str(method["name"]).replace(":", "."), attributions, facts)
 

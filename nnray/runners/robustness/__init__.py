@@ -20,6 +20,7 @@ from nnray.robustness.corruption import Corrupted, Corruption, corrupt_all, requ
 from nnray.robustness.curve import Robustness, attack_all, worst_of
 from nnray.robustness.space import Norm, space_of
 from nnray.runners.findings import Findings, findings
+from nnray.runners.progress import Progress
 from nnray.runners.robustness.outcome import AttackOutcome, corrupted_dict
 from nnray.runners.robustness.pictures import (
     corruption_picture,
@@ -188,7 +189,7 @@ def _attacked(subject: Subject, request: Request, examples: _Examples) -> Iterat
             label,
             attack_all(
                 model,
-                examples(),
+                Progress(label, "examples").over(examples(), _size),
                 attack=attack,
                 epsilons=epsilons,
                 space=space,
@@ -204,14 +205,23 @@ def _corrupted(
     if not request.corruptions:
         return None, None
     own, other = (
-        None
-        if one is None
-        else corrupt_all(
-            one.module.to(examples.device), examples, corruptions=request.corruptions, seed=request.seed
-        )
-        for one in (subject, request.baseline)
+        None if one is None else _corrupted_by(one, request, examples) for one in (subject, request.baseline)
     )
     return own, other
+
+
+def _corrupted_by(subject: Subject, request: Request, examples: _Examples) -> Corrupted:
+    progress = Progress(f"corruptions, {subject.reference}", "images")
+    return corrupt_all(
+        subject.module.to(examples.device),
+        lambda: progress.over(examples(), _size),
+        corruptions=request.corruptions,
+        seed=request.seed,
+    )
+
+
+def _size(batch: tuple[Tensor, Tensor]) -> int:
+    return len(batch[1])
 
 
 def _metrics(

@@ -171,6 +171,25 @@ def test_nothing_is_recorded_of_a_verb_that_fails(trained: Trained) -> None:
         fail()
     run = MlflowClient(trained.tracking).get_run(subject.origin.run_id)
     assert "explain.half" not in run.data.metrics
+    assert subject.origin.folder is not None
+    assert not list(subject.origin.folder.glob("explain-*"))
+
+
+def test_files_of_a_verb_that_fails_stay(trained: Trained, tmp_path: Path) -> None:
+    subject = open_subject(trained.result.run_id, root=trained.root)
+    written: list[Path] = []
+
+    def fail(out: Path | None, text: str) -> None:
+        with findings(subject, "tell", root=trained.root, out=out) as found:
+            if text:
+                written.append(found.text(text, "note.txt"))
+            raise ZeroDivisionError
+
+    for out, text in ((None, "as far as it came\n"), (tmp_path / "asked for", "")):
+        with pytest.raises(ZeroDivisionError):
+            fail(out, text)
+    assert [path.read_text() for path in written] == ["as far as it came\n"]
+    assert (tmp_path / "asked for").is_dir()
 
 
 def test_a_model_that_was_made_of_another_is_found_again(trained: Trained) -> None:
