@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from nnray.errors import RunError, TrackingError
 from nnray.tracking.client import make_client, prepare
 from nnray.tracking.models import MODEL_TAG, SHA_TAG, find_model
-from nnray.tracking.store import resolve_uri
+from nnray.tracking.store import resolve_uri, sqlite_file
 from nnray.tracking.tracker import RUN_TAG
 
 if TYPE_CHECKING:
@@ -76,6 +76,12 @@ def find_stored(reference: str, *, uri: str | None = None) -> StoredModel:
         TrackingError: The store can't be asked.
     """
     resolved = resolve_uri(uri)
+    file = sqlite_file(resolved)
+    if file is not None and not file.exists():  # MLflow would make it
+        raise RunError(
+            f"no model {reference!r}: there is no store {resolved}; train a model first, or give the store "
+            "with --tracking, or a model's folder"
+        )
     plain = re.sub(r"^(models|runs):/*", "", reference).strip("/")
     return _asked(lambda: _find(make_client(resolved), plain, resolved), resolved, reference)
 
@@ -163,6 +169,7 @@ def _asked(ask: Callable[[], T], uri: str, reference: str) -> T:
     prepare()
     from mlflow.exceptions import MlflowException
     from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         return ask()
@@ -173,5 +180,5 @@ def _asked(ask: Callable[[], T], uri: str, reference: str) -> T:
                 "that are registered, and a run goes by its folder or its id"
             ) from error
         raise TrackingError(f"{uri}: {error.message}") from error
-    except (OSError, RequestException) as error:
+    except (OSError, RequestException, SQLAlchemyError) as error:
         raise TrackingError(f"{uri} can't be asked for {reference!r}: {error}") from error
