@@ -38,12 +38,12 @@ def evaluate(
         precision: Of the forward pass; sums are taken in full precision.
     """
     totals: dict[str, Tensor] = {}
-    count = 0
+    count, compares = 0, getattr(task, "needs_inputs", False)
     with torch.inference_mode(), evaluation_mode(model):
         for inputs, targets in batches:
             with autocast(inputs.device, precision):
                 outputs = model(inputs)[: len(targets)]
-            seen = {"inputs": inputs[: len(targets)]} if getattr(task, "needs_inputs", False) else {}
+            seen = {"inputs": inputs[: len(targets)]} if compares else {}
             for name, value in task.eval_sums(outputs, targets, **seen).items():
                 totals[name] = totals[name] + value if name in totals else value
             count += len(targets)

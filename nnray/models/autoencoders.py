@@ -57,8 +57,8 @@ def autoencoder(
         Hinton and Salakhutdinov 2006, without pretraining.
     """
     require_numbers(info, "autoencoder")
-    widths, layers = [prod(info.input_shape), *hidden], partial(_dense, dropout, activation, norm)
-    net = _mirrored(info, widths, code=nn.Linear(widths[-1], latent), latent=latent, layers=layers)
+    layers = partial(_dense, dropout, activation, norm)
+    net = _mirrored(info, hidden, code=nn.Linear, latent=latent, layers=layers)
     return initialize(net, init, activation=activation)
 
 
@@ -89,8 +89,8 @@ def vae(
         Kingma and Welling 2014.
     """
     require_numbers(info, "vae")
-    widths, layers = [prod(info.input_shape), *hidden], partial(_dense, dropout, activation, norm)
-    net = _mirrored(info, widths, code=Variational(widths[-1], latent), latent=latent, layers=layers)
+    layers = partial(_dense, dropout, activation, norm)
+    net = _mirrored(info, hidden, code=Variational, latent=latent, layers=layers)
     return initialize(net, init, activation=activation)
 
 
@@ -145,12 +145,18 @@ def conv_autoencoder(
 
 
 def _mirrored(
-    info: DataInfo, widths: Sequence[int], *, code: nn.Module, latent: int, layers: Callable[..., Layers]
+    info: DataInfo,
+    hidden: Sequence[int],
+    *,
+    code: Callable[[int, int], nn.Module],
+    latent: int,
+    layers: Callable[..., Layers],
 ) -> nn.Module:
     """Dense layers to a code, and back through the same widths."""
-    back = [latent, *widths[:0:-1]]
+    widths = [prod(info.input_shape), *hidden]
+    to_code, back = code(widths[-1], latent), [latent, *widths[:0:-1]]
     end = ("output", nn.Linear(back[-1], widths[0])), ("plain", PlainUnits(info))
-    encoder = stack(("flatten", nn.Flatten()), *layers(widths), ("code", code))
+    encoder = stack(("flatten", nn.Flatten()), *layers(widths), ("code", to_code))
     return Autoencoder(encoder, stack(*layers(back), *end))
 
 

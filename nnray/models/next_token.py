@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from nnray.data.splits import DataInfo
 from nnray.errors import DataError
 from nnray.fields import PositiveInt, Probability
+from nnray.models.attention import Block, require_heads
 from nnray.models.layers import dropout_layer
 from nnray.models.text import Embedding, is_text, token_length
 from nnray.models.text_rnn import Reader
-from nnray.models.transformer import Block, require_heads
 
 
 def char_lstm(

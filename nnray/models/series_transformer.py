@@ -4,47 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, Problem
 from nnray.fields import PositiveInt, Probability
-from nnray.models.layers import dropout_layer
+from nnray.models.attention import Block
 from nnray.models.series import WindowNorm, output_layer, series_shape, window_normed
-
-
-class EncoderBlock(nn.Module):
-    """Attention between all patches, then a small network on each; norms come before.
-
-    Args:
-        width: Of a patch's vector.
-        heads: Of attention.
-        dropout: After attention and after the network.
-
-    Shape:
-        x: ``[B, P, width]``, and so the result.
-    """
-
-    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention_in, self.attention_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.expand, self.shrink = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.activation, self.dropout = nn.GELU(), dropout_layer(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Each patch, told of the others."""
-        x = x + self.dropout(self.attention_out(self._attend(self.norm1(x))))
-        grown = self.activation(self.expand(self.norm2(x)))
-        outputs: Tensor = x + self.dropout(self.shrink(grown))
-        return outputs
-
-    def _attend(self, x: Tensor) -> Tensor:
-        heads: Tensor = self.attention_in(x).unflatten(2, (3, self.heads, -1))
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
-        attended: Tensor = scaled_dot_product_attention(query, key, value)
-        return attended.transpose(1, 2).flatten(2)
 
 
 class SeriesTransformer(nn.Module):
@@ -68,9 +33,7 @@ class SeriesTransformer(nn.Module):
         self.fill = num_patches * patch - past
         self.embed = nn.Linear(channels * patch, width)
         self.position = nn.Parameter(0.02 * torch.randn(num_patches, width))
-        self.blocks = nn.Sequential(
-            *(EncoderBlock(width, heads=heads, dropout=dropout) for _ in range(layers))
-        )
+        self.blocks = nn.Sequential(*(Block(width, heads, dropout=dropout) for _ in range(layers)))
         self.norm, self.output = nn.LayerNorm(width), output_layer(num_patches * width, info)
 
     def forward(self, inputs: Tensor) -> Tensor:
