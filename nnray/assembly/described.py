@@ -12,13 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from torch import nn
-
 from nnray.config import Experiment, parse
 from nnray.config.tree import to_tree
 from nnray.data.splits import DataInfo
 from nnray.errors import RunError
-from nnray.training.weights import weights_safetensors
 
 VERSION = 1
 WEIGHTS, ABOUT = "weights.safetensors", "nnray.json"
@@ -37,9 +34,14 @@ def about(experiment: Experiment, info: DataInfo, *, recipe: Sequence[Mapping[st
     return {"version": VERSION, "experiment": tree, "info": asdict(info), "recipe": [*map(dict, recipe)]}
 
 
-def model_files(module: nn.Module, described: About) -> dict[str, bytes]:
-    """The files that a model is kept in beside its graph."""
-    return {WEIGHTS: weights_safetensors(module), ABOUT: json.dumps(described, indent=1).encode()}
+def model_files(weights: bytes, described: About) -> dict[str, bytes]:
+    """The files that a model is kept in beside its graph.
+
+    Args:
+        weights: In canonical order, as safetensors.
+        described: What the model is.
+    """
+    return {WEIGHTS: weights, ABOUT: json.dumps(described, indent=1).encode()}
 
 
 def read_about(data: bytes, *, where: str) -> About:

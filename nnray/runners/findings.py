@@ -6,6 +6,7 @@ its files. The same finding again is recorded once, and another one at the next 
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ from nnray.tracking import MetricRow, MlflowTracker, ModelRecord, Tracker
 from nnray.tracking.recorded import newest
 from nnray.tracking.tags import run_tags
 from nnray.tracking.tracker import clean_name
-from nnray.training.weights import weights_sha256
+from nnray.training.weights import weights_safetensors
 
 
 @dataclass(slots=True)
@@ -98,7 +99,8 @@ class Findings:
         Returns:
             Where it is; empty fields where the store has not taken it, which is said.
         """
-        sha256 = weights_sha256(module)
+        data = weights_safetensors(module)
+        sha256 = hashlib.sha256(data).hexdigest()
         with self._tracker() as tracker:
             run = self._start(tracker, params or {}, metrics or {})
             logged = tracker.log_model(
@@ -108,7 +110,7 @@ class Findings:
                 sha256=sha256,
                 metrics=metrics,
                 params=params,
-                files=model_files(module, about),
+                files=model_files(data, about),
                 needs_graph=False,
             )
             if register is not None:

@@ -20,6 +20,7 @@ from nnray.runners.folder import RunFolder
 from nnray.runners.training import EpochRecord, test
 from nnray.tracking import MetricRow, Tracker
 from nnray.tracking.tags import environment
+from nnray.training.weights import weights_safetensors
 
 PATIENCE_S = 60.0
 """How long the end of a run waits for a store that is slow; one that is away is not waited for."""
@@ -114,7 +115,7 @@ def log_model(
         step=step,
         sha256=sha256,
         metrics=metrics,
-        files=model_files(module, described),
+        files=model_files(weights_safetensors(module), described),
     )
     tracker.register(run, register, step=step, moves=is_champion)
     try:

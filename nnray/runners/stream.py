@@ -10,8 +10,6 @@ would never run. Their number is bounded instead.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from nnray.data.stream import Array, Pieces, Reader, Streamed, read_here
 from nnray.errors import DataError, NnrayError
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.cores import available_cores
+from nnray.runners.ray_data import in_order, raised_below
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,19 +115,8 @@ def _executed(plain: Any, tasks: list[Pieces], *, num_readers: int) -> Iterator[
 
 
 def _context(num_readers: int) -> Any:
-    from ray.data import DataContext, ExecutionResources
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Ray sets defaults that it has deprecated itself
-        context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
+    context = in_order(memory_bytes=_AHEAD_PER_READER * num_readers * _TASK_BYTES)
     context.target_max_block_size = _TASK_BYTES
-    options = context.execution_options
-    options.preserve_order = True
-    options.resource_limits = ExecutionResources(
-        object_store_memory=_AHEAD_PER_READER * num_readers * _TASK_BYTES
-    )
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return context
 
 
@@ -144,8 +132,7 @@ def _from_arrow(table: pa.Table, streamed: Streamed) -> Array:
 
 def _cause(error: BaseException) -> NnrayError:
     """What the reader raised, found below Ray's wrapping."""
-    while (inner := getattr(error, "cause", None)) is not None:
-        error = inner
+    error = raised_below(error)
     if isinstance(error, NnrayError):
         return error
     return DataError(f"reading the stream failed: {str(error).strip().splitlines()[-1]}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nnray.assembly.described import ABOUT, WEIGHTS, model_files, read_about
 from nnray.assembly.rebuilt import module_of
 from nnray.runners.export.order import Forward, Order, Written, tracing
+from nnray.training.weights import weights_safetensors
 
 
 def write_graph(order: Order, folder: Path) -> Written:
@@ -30,7 +31,7 @@ def write_graph(order: Order, folder: Path) -> Written:
 
 def write_weights(order: Order, folder: Path) -> Written:
     """Write ``weights.safetensors`` and ``nnray.json``: a folder that every verb takes as a model."""
-    for name, content in model_files(order.module, order.about).items():
+    for name, content in model_files(weights_safetensors(order.module), order.about).items():
         (folder / name).write_bytes(content)
     weights, about = folder / WEIGHTS, folder / ABOUT
     described = read_about(about.read_bytes(), where=str(about))

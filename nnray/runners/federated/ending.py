@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from nnray.assembly.described import about, model_files
@@ -18,7 +19,7 @@ from nnray.runners.federated.setting import Setting, module_of
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import PATIENCE_S, input_example, log_model, settle
 from nnray.tracking import Tracker
-from nnray.training.weights import weights_sha256
+from nnray.training.weights import weights_safetensors, weights_sha256
 
 _NO_COMMON = {
     False: "note: each client has weights of its own; the model is what they began with",
@@ -138,15 +139,16 @@ class Ending:
             return
         number, weights = self.course.best_weights
         module = module_of(self.setting, weights)
+        data = weights_safetensors(module)
         self.tracker.log_model(
             self.key,
             module=module,
             example=input_example(self.splits),
             name="best",
             step=number,
-            sha256=weights_sha256(module),
+            sha256=hashlib.sha256(data).hexdigest(),
             metrics=next(dict(r.metrics) for r in self.course.past() if r.round == number),
-            files=model_files(module, about(self.setting.experiment, self.splits.info)),
+            files=model_files(data, about(self.setting.experiment, self.splits.info)),
         )
 
     def _faults(self) -> list[str]:

@@ -7,9 +7,7 @@ pickled. Workers read the files where they are, so on several machines they need
 from __future__ import annotations
 
 import json
-import logging
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -25,10 +23,11 @@ from nnray.errors import ClusterError, NnrayError
 from nnray.runners.cluster import Cluster, Resources
 from nnray.runners.prediction.answers import Answers
 from nnray.runners.prediction.table import CONVERTED
+from nnray.runners.ray_data import in_order, raised_below
 from nnray.runners.subject import Subject
 
 if TYPE_CHECKING:
-    from ray.data import DataContext, Dataset
+    from ray.data import Dataset
 
 _AHEAD_BYTES = 64 << 20
 
@@ -69,7 +68,7 @@ def _tables(subject: Subject, inputs: Inputs, *, batch_size: int, workers: int) 
         return
     weights = ray.put(save({name: value.contiguous() for name, value in subject.module.state_dict().items()}))
     try:
-        with DataContext.current(_context()):
+        with DataContext.current(in_order(memory_bytes=_AHEAD_BYTES)):
             dataset: Dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
                 PieceClassifier,
                 fn_constructor_args=(json.dumps(dict(subject.about)), weights),
@@ -107,23 +106,9 @@ def _taken(table: pa.Table, classes: tuple[str, ...]) -> tuple[Portion, Answers]
     return portion, Answers(portion.names, flat.reshape(len(read), len(classes)), classes)
 
 
-def _context() -> DataContext:
-    from ray.data import DataContext, ExecutionResources
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Ray sets defaults that it has deprecated itself
-        context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = ExecutionResources(object_store_memory=_AHEAD_BYTES)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    return context
-
-
 def _cause(error: BaseException) -> NnrayError:
     """What a worker raised, found below Ray's wrapping."""
-    while (inner := getattr(error, "cause", None)) is not None:
-        error = inner
+    error = raised_below(error)
     if isinstance(error, NnrayError):
         return error
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -155,7 +155,7 @@ class Models:
             sha256=sha256,
             metrics=trial.metrics,
             params=trial.params,
-            files=model_files(module, about(experiment, self._splits.info)),
+            files=model_files(data, about(experiment, self._splits.info)),
         )
         return logged, sha256
 
