@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -84,7 +85,7 @@ class Head:
         try:
             async with (
                 self._session() as session,
-                session.request(method, self.url + path, json=json, data=data) as answer,
+                session.request(method, self.url + path, json=json, data=data and BytesIO(data)) as answer,
             ):
                 if answer.status == 200:
                     is_json = "json" in answer.headers.get("Content-Type", "")
