@@ -63,7 +63,8 @@ def as_splits(result: Any, *, name: str) -> DataSplits:
     if val is not None:
         check_fit(val, info, where=f"{name}: val")
     test, groups = parts.get("test"), _groups(parts.get("groups"), train, name=name)
-    return DataSplits(train, val, None if test is None else partial(_test, test, info), info, groups)
+    refit = result.refit if isinstance(result, DataSplits) else None
+    return DataSplits(train, val, None if test is None else partial(_test, test, info), info, groups, refit)
 
 
 def as_examples(pair: Any, *, where: str, known: DataInfo | None = None) -> Examples:

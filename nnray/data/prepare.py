@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nnray.data.check import as_splits
 from nnray.data.groups import taken
 from nnray.data.splits import DataSplits, Examples
 from nnray.data.statistics import digest, moments_of, target_moments
 from nnray.data.stratify import held_for_validation, limited
+from nnray.errors import UserCodeError
 
 
 def prepare(
@@ -40,15 +43,17 @@ def prepare(
         UserCodeError: The function returned something else.
     """
     splits = as_splits(result, name=name)
-    train, val = splits.train, splits.val
-    assert isinstance(train, Examples) and (val is None or isinstance(val, Examples))
-    count, kept = len(train), torch.arange(len(train))
+    train, val = _in_memory(splits)
+    count, held, kept = len(train), None, torch.arange(len(train))
     if val is None and validation:
         held, kept = held_for_validation(train.labels, amount=validation, seed=seed)
-        train, val = train.take(kept), train.take(held)
-    if limit is not None and limit < len(train):
-        index = limited(train.labels, limit=limit, seed=seed)
-        train, kept = train.take(index), kept[index]
+    if limit is not None and limit < len(kept):
+        kept = kept[limited(train.labels[kept], limit=limit, seed=seed)]
+    if splits.refit is not None and len(kept) < count:
+        splits = _refitted(splits.refit, kept, count=count, name=name)
+        train, val = _in_memory(splits)
+    val = val if held is None else train.take(held)
+    train = train.take(kept) if len(kept) < count else train
     mean, std = moments_of(train.inputs, splits.info) if normalize else ((), ())
     target_mean, target_std = target_moments(train.targets, splits.info)
     info = replace(
@@ -61,3 +66,19 @@ def prepare(
     )
     groups = splits.groups and partial(taken, splits.groups, index=kept.numpy(), count=count, name=name)
     return DataSplits(train, val, splits.test, info, groups)
+
+
+def _in_memory(splits: DataSplits) -> tuple[Examples, Examples | None]:
+    train, val = splits.train, splits.val
+    assert isinstance(train, Examples) and (val is None or isinstance(val, Examples))
+    return train, val
+
+
+def _refitted(refit: Callable[[Tensor], DataSplits], kept: Tensor, *, count: int, name: str) -> DataSplits:
+    """All examples again, encoded by what those that are learnt from say: the others have no part in it."""
+    splits = as_splits(refit(kept), name=name)
+    if len(splits.train) != count:
+        raise UserCodeError(
+            name, f"refit() gave {len(splits.train)} examples; expected all {count}, in order"
+        )
+    return splits

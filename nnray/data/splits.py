@@ -118,6 +118,8 @@ class DataSplits:
         test: What the final model is measured on, read only when called for; None if there is none.
         info: Read off ``train``.
         groups: Tells who each example of ``train`` came from; None where the data set doesn't know.
+        refit: Gives the same examples, encoded by what those of ``train`` at an index alone say, such as a
+            vocabulary; None where nothing is learnt to encode them.
     """
 
     train: Split
@@ -125,3 +127,4 @@ class DataSplits:
     test: Callable[[], Split] | None
     info: DataInfo
     groups: GroupReader | None = None
+    refit: Callable[[Tensor], DataSplits] | None = None

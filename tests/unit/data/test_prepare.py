@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from nnray.data.prepare import prepare
-from nnray.data.splits import DataSplits, Examples
+from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.data.statistics import digest, moments
-from nnray.errors import DataError
+from nnray.errors import DataError, UserCodeError
 
 
 def made(count: int = 90, classes: int = 3) -> dict[str, Any]:
@@ -103,3 +105,41 @@ def test_examples_that_were_given_are_left_as_they_are() -> None:
     result = made()
     ready(result, limit=9)
     assert np.array_equal(result["train"][0], made()["train"][0])
+
+
+def scaled(index: Tensor | None = None) -> DataSplits:
+    """Examples that are encoded by the largest of those at an index: that of all of them at first."""
+    raw = torch.arange(40, dtype=torch.float32)[:, None]
+    most = raw.max() if index is None else raw[index].max()
+    examples = Examples(raw / most, torch.arange(40) % 2)
+    info = DataInfo("scaled", (1,), ("even", "odd"), encoder=str(float(most)))
+    return DataSplits(examples, None, lambda: examples, info, refit=scaled)
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+def test_an_encoder_is_fitted_on_what_is_learnt_from_alone(limit: int | None) -> None:
+    splits = prepare(scaled(), name="scaled", seed=0, validation=0.25, limit=limit)
+    assert isinstance(splits.train, Examples) and isinstance(splits.val, Examples) and splits.test
+    assert (len(splits.train), len(splits.val)) == (limit or 30, 10)
+    assert splits.train.inputs.max() == 1
+    most = float(splits.info.encoder)
+    values = torch.cat([splits.train.inputs, splits.val.inputs]) * most
+    assert torch.allclose(splits.test().inputs * most, torch.arange(40.0)[:, None])
+    assert len({round(value) for value in values[:, 0].tolist()}) == len(values)
+    assert (splits.train.inputs * most).max() == pytest.approx(most)
+
+
+def test_an_encoder_is_fitted_once_where_all_is_learnt_from() -> None:
+    given = scaled()
+    splits = prepare(replace(given, refit=None), name="scaled", seed=0, validation=0)
+    again = prepare(given, name="scaled", seed=0, validation=0)
+    assert splits.info == again.info
+    assert torch.equal(splits.train.inputs, again.train.inputs)
+
+
+def test_examples_that_get_lost_when_fitted_again_are_told() -> None:
+    def fewer(index: Tensor) -> DataSplits:
+        return replace(scaled(index), train=scaled().train.take(torch.arange(39)))
+
+    with pytest.raises(UserCodeError, match=r"refit\(\) gave 39 examples; expected all 40"):
+        prepare(replace(scaled(), refit=fewer), name="scaled", seed=0)
