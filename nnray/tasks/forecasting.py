@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from nnray.errors import ConfigError, DataError, Problem
 from nnray.fields import Positive, PositiveInt
 from nnray.metrics import Array, MetricSums
+from nnray.tasks.exhibit import Curves
+from nnray.tasks.forecast_curves import channel_names, curves_by_step, shown_windows, window_curves
 
 if TYPE_CHECKING:
     from nnray.data.splits import DataInfo
@@ -48,7 +50,8 @@ def forecasting(
             f"got {season} for windows of {given[1]} steps; allowed: 1 to {given[1]}, or lengthen data.past"
         )
         raise ConfigError("experiment", [Problem("task.season", message)])
-    return Forecasting(std=info.target_std or (1.0,) * wanted[0], season=season, kind=loss, delta=delta)
+    std, names = info.target_std or (1.0,) * wanted[0], channel_names(info.features, wanted[0])
+    return Forecasting(std=std, season=season, kind=loss, delta=delta, channels=names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,14 @@ class Forecasting:
         season: Steps of a season.
         kind: What is learnt by.
         delta: Of the Huber loss.
+        channels: Names of target channels.
     """
 
     std: tuple[float, ...]
     season: int = 1
     kind: Loss = "mse"
     delta: float = 1.0
+    channels: tuple[str, ...] = ()
     needs_inputs = True
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -129,6 +134,32 @@ class Forecasting:
     def confusion(self, sums: MetricSums) -> Array | None:
         """None: there are no classes."""
         return None
+
+    @torch.no_grad()
+    def exhibits(self, model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int) -> dict[str, Curves]:
+        """Forecasts of a few windows against what came and the naive forecast, and errors by step.
+
+        Args:
+            model: Gives forecasts.
+            inputs: Windows of which a few are drawn; each shows another channel, as far as there are some.
+            targets: What came after.
+            seed: Of the draw.
+        """
+        outputs, naive = model(inputs), naive_seasonal(inputs, targets, season=self.season)
+        shown = {
+            f"forecast_{number}": window_curves(
+                outputs[at, channel],
+                targets[at, channel],
+                past=inputs[at, channel],
+                naive=naive[at, channel],
+                season=self.season,
+                channel=self.channels[channel],
+            )
+            for number, at in enumerate(shown_windows(len(inputs), seed=seed), start=1)
+            for channel in [(number - 1) % len(self.channels)]
+        }
+        by_step = curves_by_step(outputs, targets, naive=naive, unit=self._unit(targets))
+        return {**shown, "error_by_step": by_step}
 
     def _unit(self, like: Tensor) -> Tensor:
         return like.new_tensor(self.std)[:, None]
