@@ -27,10 +27,10 @@ SHAPES = {
     "movielens": (2,),
 }
 # Data sets of another kind than pixels and a class for each example.
-CHARACTERS = tuple(f"character {number}" for number in range(66))
+CHARACTERS = tuple(f"character {number}" for number in range(98))
 FORMS: dict[str, DataInfo] = {
     "shakespeare": DataInfo(
-        "shakespeare", (80,), CHARACTERS, vocabulary=66, targets="classes", target_shape=(80,)
+        "shakespeare", (80,), CHARACTERS, vocabulary=98, targets="classes", target_shape=(80,)
     ),
     "ett": DataInfo("ett", (7, 336), (), targets="numbers", target_shape=(7, 24)),
     "airline": DataInfo("airline", (1, 24), (), targets="numbers", target_shape=(1, 12)),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnray.data.shakespeare import shakespeare
+from nnray.data.shakespeare import ALPHABET, shakespeare
 from nnray.data.splits import NO_CLASS, Examples
-from nnray.data.tokens import from_json
+from nnray.data.tokens import UNKNOWN, from_json
 from nnray.errors import DataError
 from tests.unit.data.text_files import write_plays
 
@@ -28,14 +28,33 @@ def test_targets_are_the_next_characters_of_one_speaker(tmp_path: Path) -> None:
     assert splits.groups().names == ("A", "B")
 
 
-def test_what_is_tested_on_does_not_influence_the_characters(tmp_path: Path) -> None:
+def test_what_others_say_does_not_influence_a_speaker_s_characters(tmp_path: Path) -> None:
     (tmp_path / "input.txt").write_text("A:\n" + 90 * "a" + 10 * "b" + "\n", encoding="utf-8")
     before = shakespeare(root=str(tmp_path))
-    (tmp_path / "input.txt").write_text("A:\n" + 90 * "a" + 10 * "c" + "\n", encoding="utf-8")
+    text = "A:\n" + 90 * "a" + 10 * "c" + "\n\nB:\n" + 30 * "$&\n3"
+    (tmp_path / "input.txt").write_text(text, encoding="utf-8")
     after = shakespeare(root=str(tmp_path))
-    assert "b" not in before.info.classes
     assert after.info == before.info
-    assert torch.equal(after.train.inputs, before.train.inputs)  # type: ignore[union-attr]
+    assert torch.equal(after.train.inputs[:2], before.train.inputs)  # type: ignore[union-attr]
+
+
+def test_every_character_that_can_be_seen_has_a_number_and_all_others_share_one(tmp_path: Path) -> None:
+    text = f"A:\n\u00e9\u4e2d{ALPHABET.strip()}" + 50 * " a"
+    (tmp_path / "input.txt").write_text(text, encoding="utf-8")
+    splits = shakespeare(root=str(tmp_path), length=300)
+    ids = splits.train.inputs[0].tolist()  # type: ignore[union-attr]
+    assert splits.info.vocabulary == len(splits.info.classes) == len(ALPHABET) + 2 == 98
+    assert ids[:2] == [UNKNOWN, UNKNOWN]
+    assert {*ids} == {*range(98)} - {from_json(splits.info.encoder).ids("\n")[0]}
+    small = shakespeare(root=str(tmp_path), lowercase=True).info
+    assert small.vocabulary == 98 - 26
+
+
+def test_speakers_who_say_nothing_are_no_clients(tmp_path: Path) -> None:
+    (tmp_path / "input.txt").write_text("Ghost of GREY:\n\nA:\nabcdefghij\n\nGhost of VAUGHAN:\n", "utf-8")
+    splits = shakespeare(root=str(tmp_path))
+    assert splits.groups is not None
+    assert splits.groups().names == ("A",)
 
 
 def test_speakers_of_few_words_can_be_left_out(tmp_path: Path) -> None:
