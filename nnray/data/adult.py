@@ -41,12 +41,20 @@ def adult(*, root: str | None = None, group_by: Grouping = "occupation") -> Data
     folder = data_root(root)
     train_path, test_path = _find(folder, "adult.data"), _find(folder, "adult.test")
     cells, targets = read_people(train_path)
-    encoder = fit_encoder(cells, COLUMNS, quantities=QUANTITIES, where=str(train_path))
-    train = Examples(encoder.encode(cells, where=str(train_path)), targets)
     at = COLUMNS.index(group_by)
     told = numbered_groups(["unknown" if row[at] in MISSING else row[at] for row in cells], kind=group_by)
-    info = encoder.info("adult", classes=CLASSES, train=train.inputs)
-    return DataSplits(train, None, partial(_encoded, test_path, encoder), info, lambda: told)
+
+    def splits(known: torch.Tensor) -> DataSplits:
+        """All people, by the categories that some of those to learn from have."""
+        rows = [cells[at] for at in known.tolist()]
+        encoder = fit_encoder(rows, COLUMNS, quantities=QUANTITIES, where=str(train_path))
+        train = Examples(encoder.encode(cells, where=str(train_path)), targets)
+        info = encoder.info("adult", classes=CLASSES, train=train.inputs)
+        return DataSplits(
+            train, None, partial(_encoded, test_path, encoder), info, lambda: told, refit=splits
+        )
+
+    return splits(torch.arange(len(cells)))
 
 
 def read_people(path: Path) -> tuple[Rows, torch.Tensor]:

@@ -50,12 +50,17 @@ def german_credit(
     out, rest = split_off(
         targets, amount=test, seed=derive(split_seed, "german_credit", "test"), key="data.test"
     )
-    rows = [cells[at] for at in rest.tolist()]
-    encoder = fit_encoder(rows, COLUMNS, quantities=QUANTITIES, where=str(path))
-    whole = Examples(encoder.encode(cells, where=str(path)), targets)
-    train = whole.take(rest)
-    info = encoder.info("german_credit", classes=CLASSES, train=train.inputs)
-    return DataSplits(train, None, lambda: whole.take(out), info)
+
+    def splits(known: torch.Tensor) -> DataSplits:
+        """All applicants, by the categories that some of those to learn from have."""
+        rows = [cells[at] for at in rest[known].tolist()]
+        encoder = fit_encoder(rows, COLUMNS, quantities=QUANTITIES, where=str(path))
+        whole = Examples(encoder.encode(cells, where=str(path)), targets)
+        train = whole.take(rest)
+        info = encoder.info("german_credit", classes=CLASSES, train=train.inputs)
+        return DataSplits(train, None, lambda: whole.take(out), info, refit=splits)
+
+    return splits(torch.arange(len(rest)))
 
 
 def _read(path: Path) -> tuple[Rows, torch.Tensor]:

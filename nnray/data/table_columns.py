@@ -2,7 +2,8 @@
 
 What is learnt of the cells is learnt from the rows of the training split alone: which categories there are.
 A category has a code from 1, in sorted order; 0 is for one that is missing or was not seen in training. A
-quantity that is missing is NaN, for which a model gets the mean of the training split.
+quantity that is missing is NaN, for which a model gets the mean of the training split; an indicator, where
+one is wanted, is one more input that tells a model so: 1 where the quantity is missing, else 0.
 """
 
 from __future__ import annotations
@@ -31,10 +32,19 @@ class Encoder:
     Args:
         names: Of the columns, in order.
         categories: By column, its categories in the order of their codes; None for a quantity.
+        indicators: Quantities with an indicator, which stands behind all columns.
+        missing: Cells that hold nothing, beside those of ``MISSING``.
     """
 
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...] | None, ...]
+    indicators: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return (*self.names, *(f"{name} is missing" for name in self.indicators))
 
     def encode(self, rows: Rows, *, where: str) -> Tensor:
         """Inputs, ``[N, F] float32``.
@@ -47,10 +57,13 @@ class Encoder:
             DataError: A row of another length, or a quantity that is no number.
         """
         check_lengths(rows, len(self.names), where=where)
+        empty = frozenset((*MISSING, *self.missing))
         columns = []
         for at, (name, known) in enumerate(zip(self.names, self.categories, strict=True)):
-            cells = [row[at].strip() for row in rows]
+            cells = ["" if cell in empty else cell for cell in (row[at].strip() for row in rows)]
             columns.append(_numbers(cells, f"{where}: {name}") if known is None else _codes(cells, known))
+        for name in self.indicators:
+            columns.append(np.isnan(columns[self.names.index(name)]).astype(np.float32))
         return torch.from_numpy(np.stack(columns, axis=1))
 
     def info(self, name: str, *, classes: Sequence[str] = (), train: Tensor) -> DataInfo:
@@ -61,14 +74,15 @@ class Encoder:
             classes: Names of the classes.
             train: Encoded inputs of the training split.
         """
-        counts = tuple(0 if known is None else 1 + len(known) for known in self.categories)
+        counts = [0 if known is None else 1 + len(known) for known in self.categories]
+        counts += [2] * len(self.indicators)
         return DataInfo(
             name,
-            (len(self.names),),
+            (len(self.features),),
             tuple(classes),
             missing=bool(train.isnan().any()),
-            categories=counts if any(counts) else (),
-            features=self.names,
+            categories=tuple(counts) if any(counts) else (),
+            features=self.features,
             encoder=self.to_json(),
         )
 
@@ -76,20 +90,36 @@ class Encoder:
         """Columns in order, each with its categories in the order of their codes, or null."""
         pairs = zip(self.names, self.categories, strict=True)
         columns = [{"name": name, "categories": None if k is None else list(k)} for name, k in pairs]
-        return json.dumps({"columns": columns})
+        told = {"columns": columns, "indicators": list(self.indicators), "missing": list(self.missing)}
+        return json.dumps({key: value for key, value in told.items() if value})
 
 
 def encoder_from_json(text: str) -> Encoder:
     """The encoder that ``to_json`` wrote."""
-    columns = json.loads(text)["columns"]
-    known = (column["categories"] for column in columns)
+    found = json.loads(text)
+    known = (column["categories"] for column in found["columns"])
     return Encoder(
-        tuple(column["name"] for column in columns),
+        tuple(column["name"] for column in found["columns"]),
         tuple(None if categories is None else tuple(categories) for categories in known),
+        tuple(found.get("indicators", ())),
+        tuple(found.get("missing", ())),
     )
 
 
-def fit_encoder(rows: Rows, names: Sequence[str], *, quantities: Sequence[str], where: str) -> Encoder:
+def is_of_table(encoder: str) -> bool:
+    """Whether an encoder, as JSON, is one for the cells of a table."""
+    return bool(encoder) and "columns" in json.loads(encoder)
+
+
+def fit_encoder(
+    rows: Rows,
+    names: Sequence[str],
+    *,
+    quantities: Sequence[str],
+    where: str,
+    indicators: bool = False,
+    missing: Sequence[str] = (),
+) -> Encoder:
     """Learn the categories of a table from its training rows.
 
     Args:
@@ -97,16 +127,21 @@ def fit_encoder(rows: Rows, names: Sequence[str], *, quantities: Sequence[str], 
         names: Of the columns.
         quantities: Names of those that are numbers; all others name a category.
         where: For messages.
+        indicators: Whether quantities that lack values get an indicator.
+        missing: Cells that hold nothing, beside those of ``MISSING``.
 
     Raises:
         DataError: A row of another length.
     """
     check_lengths(rows, len(names), where=where)
+    empty = {*MISSING, *missing}
+    seen = [{row[at].strip() for row in rows} for at in range(len(names))]
     known = [
-        None if name in quantities else tuple(sorted({row[at].strip() for row in rows} - {*MISSING}))
-        for at, name in enumerate(names)
+        None if name in quantities else tuple(sorted(cells - empty))
+        for name, cells in zip(names, seen, strict=True)
     ]
-    return Encoder(tuple(names), tuple(known))
+    lacking = [name for name, cells in zip(names, seen, strict=True) if name in quantities and cells & empty]
+    return Encoder(tuple(names), tuple(known), tuple(lacking) if indicators else (), tuple(missing))
 
 
 def check_lengths(rows: Rows, count: int, *, where: str) -> None:

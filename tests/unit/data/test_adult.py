@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nnray.data.adult import COLUMNS, QUANTITIES, adult, read_people
+from nnray.data.prepare import prepare
 from nnray.data.splits import DataSplits, Examples
 from nnray.data.table_columns import encoder_from_json
 from nnray.errors import DataError
@@ -124,3 +125,14 @@ def test_published_files_have_their_published_counts() -> None:
     splits = adult(root=str(SHARED))
     for examples, counts in ((train_of(splits), [24_720, 7_841]), (held_of(splits), [12_435, 3_846])):
         assert examples.targets.bincount().tolist() == counts
+
+
+def test_categories_are_those_of_the_people_who_are_learnt_from() -> None:
+    write_adult(Path("adult"))
+    few = prepare(adult(root="."), name="adult", seed=0, validation=0.2, limit=4)
+    known = encoder_from_json(few.info.encoder).categories[COLUMNS.index("native_country")]
+    codes = few.train.inputs[:, COLUMNS.index("native_country")]  # type: ignore[union-attr]
+    assert known is not None
+    assert set(codes.tolist()) - {0.0} == set(range(1, 1 + len(known)))
+    assert few.groups is not None
+    assert len(few.groups().of) == len(few.train) == 4

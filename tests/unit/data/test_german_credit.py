@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nnray.data.german_credit import COLUMNS, QUANTITIES, german_credit
+from nnray.data.prepare import prepare
 from nnray.data.splits import Examples
 from nnray.errors import DataError
 from tests.unit.data.table_files import write_german
@@ -83,3 +84,21 @@ def test_the_published_file_has_its_published_counts() -> None:
     train, test = parts(root=str(SHARED))
     assert (len(train), len(test), int(test.targets.sum())) == (800, 200, 60)
     assert int(train.targets.sum()) == 240
+
+
+def test_applicants_held_back_to_choose_by_have_no_part_in_the_codes() -> None:
+    """What stands in their cells alone gets no code, and changes nothing of what is learnt from."""
+    write_german(Path())
+    before = prepare(german_credit(root="."), name="german_credit", seed=0, validation=0.2)
+    assert before.val is not None
+    amount = f" {int(before.val.inputs[0, 4])} "  # type: ignore[union-attr]
+    path = Path("german.data")
+    lines = path.read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if amount in line)
+    lines[at] = lines[at].replace(lines[at].split()[0], "A10", 1)
+    path.write_text("\n".join(lines))
+    after = prepare(german_credit(root="."), name="german_credit", seed=0, validation=0.2)
+    assert after.info.encoder == before.info.encoder
+    assert "A10" in german_credit(root=".").info.encoder, "before anyone was held back"
+    assert torch.equal(after.train.inputs, before.train.inputs)  # type: ignore[union-attr]
+    assert after.val is not None and after.val.inputs[0, 0] == 0  # type: ignore[union-attr]

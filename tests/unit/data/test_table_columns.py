@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from nnray.data.prepare import prepare
 from nnray.data.splits import DataSplits, Examples
-from nnray.data.table_columns import MISSING, Encoder, encoder_from_json, fit_encoder, is_number
+from nnray.data.table_columns import (
+    MISSING,
+    Encoder,
+    encoder_from_json,
+    fit_encoder,
+    is_number,
+    is_of_table,
+)
 from nnray.errors import DataError
 
 NAMES = ("colour", "size")
@@ -114,3 +121,31 @@ def test_rows_of_another_form_are_refused(rows: list[list[str]], problem: str) -
         fit_encoder(rows, NAMES, quantities=["size"], where="t")
     with pytest.raises(DataError, match=f"t: {problem}"):
         fitted().encode(rows, where="t")
+
+
+def test_an_indicator_tells_that_a_quantity_is_missing() -> None:
+    encoder = fit_encoder(ROWS, NAMES, quantities=["size"], where="t", indicators=True)
+    inputs = encoder.encode([["red", "?"], ["?", "2"]], where="t")
+    assert encoder.features == ("colour", "size", "size is missing")
+    assert inputs[:, 2].tolist() == [1, 0]
+    info = encoder.info("t", classes=("no", "yes"), train=inputs)
+    assert (info.input_shape, info.categories, info.features) == ((3,), (3, 0, 2), encoder.features)
+    assert encoder_from_json(encoder.to_json()) == encoder
+
+
+def test_a_quantity_that_is_always_there_has_no_indicator() -> None:
+    encoder = fit_encoder(ROWS[:2], NAMES, quantities=["size"], where="t", indicators=True)
+    assert encoder.features == NAMES
+
+
+def test_other_words_may_stand_for_missing() -> None:
+    encoder = fit_encoder(ROWS, NAMES, quantities=["size"], where="t", missing=["blue", "-2"])
+    assert encoder.categories == (("red",), None)
+    assert encoder.encode([["blue", "-2"]], where="t").isnan().tolist() == [[False, True]]
+    assert encoder_from_json(encoder.to_json()) == encoder
+
+
+def test_encoders_of_tables_are_told_from_others() -> None:
+    assert is_of_table(fitted().to_json())
+    assert not is_of_table("")
+    assert not is_of_table('{"model": {}}')
