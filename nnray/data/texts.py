@@ -1,7 +1,8 @@
 """Texts with a label each, from SMS Spam or any CSV file, as ids of tokens.
 
-The vocabulary is learnt from what is not held back to test on. A text that comes again counts once, unless
-asked otherwise: in SMS Spam every fourteenth message is a copy, and copies of what was learnt are no test.
+The vocabulary is learnt from what models learn from, never from what is held back. A text that
+comes again counts once, unless asked otherwise: in SMS Spam every fourteenth message is a copy, and copies of
+what was learnt are no test.
 
 Source:
     Almeida, Gomez Hidalgo and Yamakami, "Contributions to the Study of SMS Spam Filtering", 2011; set
@@ -134,19 +135,24 @@ def _split(
         seed = derive(split_seed, name, "test")
         held, rest = split_off(targets, amount=test, seed=seed, key="data.test")
     texts = np.array([text for text, _ in rows], dtype=object)
-    tokenizer = fit(texts[rest.numpy()].tolist())
 
-    def examples(index: torch.Tensor) -> Examples:
-        return Examples(tokenizer.encode(texts[index.numpy()].tolist()), targets[index])
+    def encoded(learnt: torch.Tensor) -> DataSplits:
+        tokenizer = fit(texts[learnt.numpy()].tolist())
 
-    info = DataInfo(
-        name,
-        (tokenizer.length,),
-        classes,
-        vocabulary=len(tokenizer.vocabulary),
-        encoder=tokenizer.to_json(),
-    )
-    return DataSplits(examples(rest), None, (lambda: examples(held)) if test else None, info)
+        def examples(index: torch.Tensor) -> Examples:
+            return Examples(tokenizer.encode(texts[index.numpy()].tolist()), targets[index])
+
+        info = DataInfo(
+            name,
+            (tokenizer.length,),
+            classes,
+            vocabulary=len(tokenizer.vocabulary),
+            encoder=tokenizer.to_json(),
+        )
+        asked = (lambda: examples(held)) if test else None
+        return DataSplits(examples(rest), None, asked, info, refit=lambda index: encoded(rest[index]))
+
+    return encoded(rest)
 
 
 def _once(rows: Labelled) -> Labelled:

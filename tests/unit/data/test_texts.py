@@ -55,6 +55,37 @@ def test_training_texts_do_influence_the_tokenizer(tmp_path: Path) -> None:
     assert sms_spam(root=str(tmp_path)).info.encoder != before
 
 
+def test_texts_held_for_validation_do_not_influence_the_tokenizer(tmp_path: Path) -> None:
+    """Their words are changed for others: what is learnt from is encoded as before."""
+    write_texts(tmp_path / "a.csv", count=60)
+    before = prepare(text_csv(root=str(tmp_path)), name="text_csv", seed=0, validation=0.25)
+    assert before.val is not None
+    assert before.test is not None
+    tokenizer = from_json(before.info.encoder)
+    learnt = {tuple(row) for part in (before.train, before.test()) for row in part.inputs.tolist()}  # type: ignore[union-attr]
+    rows = [
+        (label, text if tuple(tokenizer.encode([text])[0].tolist()) in learnt else f"{number} other words")
+        for number, (label, text) in enumerate(messages(60))
+    ]
+    assert sum(text.endswith("other words") for _, text in rows) == len(before.val) == 12
+    write_texts(tmp_path / "a.csv", rows=rows)
+    after = prepare(text_csv(root=str(tmp_path)), name="text_csv", seed=0, validation=0.25)
+    assert after.val is not None
+    assert after.info.encoder == before.info.encoder
+    assert torch.equal(after.train.inputs, before.train.inputs)  # type: ignore[union-attr]
+    assert not torch.equal(after.val.inputs, before.val.inputs)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("options", [{"validation": 0.25}, {"validation": 0, "limit": 20}])
+def test_words_that_only_held_back_texts_have_are_unknown(tmp_path: Path, options: dict[str, float]) -> None:
+    write_texts(tmp_path / "a.csv", count=60)
+    splits = prepare(text_csv(root=str(tmp_path), test=0), name="text_csv", seed=0, **options)  # type: ignore[arg-type]
+    ids = splits.train.inputs.unique()  # type: ignore[union-attr]
+    assert splits.info.vocabulary == len(set(ids.tolist()) | {0, 1}), (
+        "each token stands in a text to learn from"
+    )
+
+
 def test_copies_count_once_unless_asked(tmp_path: Path) -> None:
     write_sms(tmp_path, count=30)
     path = tmp_path / "SMSSpamCollection"
