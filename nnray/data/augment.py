@@ -4,6 +4,9 @@ torchvision's v2 transforms draw one parameter for a whole batch, so its RandomC
 would move or tint 64 images alike. Those are done here on the batch with a parameter for each
 example (see ``pixels``); MixUp and CutMix, which are of a batch by definition, are torchvision's own.
 
+Masks and boxes go along with a crop or a flip (see ``augment_targets``); what would part them from
+their image is refused.
+
 Each entry takes the data's info and returns a function of inputs, targets and a seeded generator.
 All draws come from that generator, on the CPU, so a GPU gets the same.
 """
@@ -19,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from nnray.data import pixels
+from nnray.data import augment_targets, pixels
 from nnray.data.batches import Augmentation
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, DataError, Problem
@@ -31,7 +34,7 @@ _TRIES = 10
 def crop(
     info: DataInfo, *, padding: NonNegativeInt = 4, edge: Literal["zeros", "reflect"] = "zeros"
 ) -> Augmentation:
-    """Pad each image and cut the old size out at a random place.
+    """Pad each image and cut the old size out at a random place; masks and boxes move along.
 
     Args:
         padding: Pixels to pad with on each side.
@@ -41,18 +44,21 @@ def crop(
     if edge == "reflect" and padding >= min(height, width):
         allowed = f"0 to {min(height, width) - 1} for images of {height} x {width}"
         raise _wrong(f"crop: a reflected padding of {padding} is too large; allowed: {allowed}")
+    if edge == "reflect":
+        augment_targets.require_no_boxes(info, "crop: edge reflect shows objects anew (set it to zeros)")
 
-    def on_images(x: Tensor, rng: Generator) -> Tensor:
-        top, left = torch.randint(2 * padding + 1, (2, len(x)), generator=rng).to(x.device)
-        return pixels.shift(x, top_B=top, left_B=left, padding=padding, edge=edge)
+    def apply(inputs: Tensor, targets: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
+        top, left = torch.randint(2 * padding + 1, (2, len(inputs)), generator=rng).to(inputs.device)
+        place: dict[str, Any] = {"top_B": top, "left_B": left, "padding": padding, "edge": edge}
+        return pixels.shift(inputs, **place), augment_targets.shifted(targets, info, **place)
 
-    return _of_inputs(on_images)
+    return apply
 
 
 def flip(
     info: DataInfo, *, p: Fraction = 0.5, direction: Literal["horizontal", "vertical"] = "horizontal"
 ) -> Augmentation:
-    """Mirror images.
+    """Mirror images, and their masks or boxes.
 
     Args:
         p: Chance of each image.
@@ -61,11 +67,12 @@ def flip(
     _image_shape(info, "flip")
     axis = -1 if direction == "horizontal" else -2
 
-    def on_images(x: Tensor, rng: Generator) -> Tensor:
-        chosen = torch.rand(len(x), generator=rng) < p
-        return pixels.mirror(x, chosen_B=chosen.to(x.device), axis=axis)
+    def apply(inputs: Tensor, targets: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
+        chosen = (torch.rand(len(inputs), generator=rng) < p).to(inputs.device)
+        mirrored = augment_targets.mirrored(targets, info, chosen_B=chosen, axis=axis)
+        return pixels.mirror(inputs, chosen_B=chosen, axis=axis), mirrored
 
-    return _of_inputs(on_images)
+    return apply
 
 
 def rotation(info: DataInfo, *, degrees: Annotated[float, Field(ge=0, le=180)] = 10.0) -> Augmentation:
@@ -75,6 +82,7 @@ def rotation(info: DataInfo, *, degrees: Annotated[float, Field(ge=0, le=180)] =
         degrees: Largest angle, either way.
     """
     _image_shape(info, "rotation")
+    augment_targets.require_unplaced(info, "rotation")
 
     def on_images(x: Tensor, rng: Generator) -> Tensor:
         return pixels.rotate(x, degrees_B=_uniform(-degrees, degrees, x, rng)) if degrees else x
@@ -135,6 +143,7 @@ def erasing(
     Source: Zhong et al., "Random Erasing Data Augmentation", 2017.
     """
     _, height, width = _image_shape(info, "erasing")
+    augment_targets.require_unplaced(info, "erasing")
     for key, (low, high) in {"scale": scale, "ratio": ratio}.items():
         if low > high:
             raise _wrong(f"erasing: {key} is [{low:g}, {high:g}]; the smaller value comes first")
@@ -158,6 +167,7 @@ def mixup(info: DataInfo, *, alpha: Positive = 0.2, p: Fraction = 1.0) -> Augmen
     """
     if info.vocabulary:
         raise _wrong(f"mixup: ids of tokens, as of {info.name}, can't be blended; remove it")
+    augment_targets.require_class(info, "mixup")
     return _of_batch(_v2("mixup").MixUp(alpha=alpha, num_classes=info.num_classes), p)
 
 
@@ -171,6 +181,7 @@ def cutmix(info: DataInfo, *, alpha: Positive = 1.0, p: Fraction = 1.0) -> Augme
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers", 2019.
     """
     _image_shape(info, "cutmix")
+    augment_targets.require_class(info, "cutmix")
     return _of_batch(_v2("cutmix").CutMix(alpha=alpha, num_classes=info.num_classes), p)
 
 

@@ -128,7 +128,9 @@ def _near(first: Tensor, second: Tensor, *, tolerance: float = _TOLERANCE) -> bo
 
 
 def _targets(info: DataInfo) -> Tensor:
-    return torch.arange(_EXAMPLES) % info.num_classes
+    labels = torch.arange(_EXAMPLES) % max(info.num_classes, 1)
+    labels = labels.view(-1, *[1] * len(info.target_shape)).expand(-1, *info.target_shape)
+    return labels.float() if info.targets in ("numbers", "boxes") else labels
 
 
 def require_own(augment: Sequence[tuple[str, Augmentation]], info: DataInfo) -> None:
@@ -156,7 +158,7 @@ def require_own(augment: Sequence[tuple[str, Augmentation]], info: DataInfo) -> 
 def _mixes(apply: Augmentation, info: DataInfo) -> bool:
     """Whether another first example, with the same draws, ever makes another last one."""
     targets = _targets(info)
-    changed = torch.cat([(targets[:1] + 1) % info.num_classes, targets[1:]])
+    changed = torch.cat([(targets[:1] + 1) % max(info.num_classes, 2), targets[1:]])
     for number in range(_TRIES):
         rng = torch_rng(0, "privacy", "augment", number)
         inputs = torch.rand(_EXAMPLES, *info.input_shape, generator=rng)

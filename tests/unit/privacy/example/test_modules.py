@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from nnray.data.augment import crop, cutmix, flip, mixup
+from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, IncompatibleModel
 from nnray.models.cnn import cifar_cnn, cnn
 from nnray.models.resnet import resnet
@@ -163,6 +165,12 @@ def test_augmentations_that_mix_examples_are_named() -> None:
         require_own(list(augment.items()), INFO)
     assert [problem.message.split()[0] for problem in caught.value.problems] == ["mixup", "cutmix"]
     require_own([("flip", flip(INFO)), ("crop", crop(INFO))], INFO)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("classes", (8, 8)), ("boxes", (3, 5))])
+def test_augmentations_that_move_targets_along_are_taken(kind: Any, shape: tuple[int, ...]) -> None:
+    info = DataInfo("made up", (1, 8, 8), tuple("abc"), targets=kind, target_shape=shape)
+    require_own([("flip", flip(info)), ("crop", crop(info))], info)
 
 
 def test_other_families_of_networks_fit_once_replaced() -> None:
