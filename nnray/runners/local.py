@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from torch import nn
+
 from nnray.assembly import assemble, load_data
 from nnray.assembly.described import about
 from nnray.config import Experiment, flatten
 from nnray.data.splits import DataSplits
 from nnray.runners.display import Display
+from nnray.runners.exhibits.show import record as record_exhibits
+from nnray.runners.exhibits.show import show
 from nnray.runners.folder import RunFolder
 from nnray.runners.private import declare, outside_of, spent
 from nnray.runners.recording import (
@@ -34,6 +38,7 @@ from nnray.runners.training import EpochRecord, chosen_model, prepare_process, t
 from nnray.tracking import Tracker
 from nnray.tracking.tags import run_tags
 from nnray.training.checkpoint import Where
+from nnray.training.storage import as_folder
 from nnray.training.weights import weights_sha256
 
 
@@ -70,6 +75,7 @@ def train(experiment: Experiment, folder: RunFolder, *, tracker: Tracker, displa
                     built,
                     folder.path,
                     in_background=True,
+                    shows=True,
                     on_progress=display.progress,
                     on_skipped=display.note,
                 ),
@@ -144,6 +150,7 @@ class Stages:
         model, epoch = chosen_model(self.experiment, self.storage, splits=splits)
         tested, rows = test_once(self.experiment, model, splits=splits, folder=self.folder)
         self.tracker.log_metrics(self.run, rows)
+        self._show(model)
         metrics = dict(records[epoch - 1].report.metrics) | spent(records) | tested
         sha256 = weights_sha256(model)
         uri = log_model(
@@ -172,6 +179,18 @@ class Stages:
             faults=self._faults(),
         )
 
+    def _show(self, model: nn.Module) -> None:
+        show(
+            self.experiment,
+            model,
+            splits=self.splits,
+            storage=as_folder(self.storage),
+            folder=self.folder,
+            tracker=self.tracker,
+            run=self.run,
+            notes=self.display,
+        )
+
     def _faults(self) -> list[str]:
         """What has happened to workers, also recorded beside the metrics."""
         faults: list[str] = self.folder.record.get("faults", [])
@@ -186,6 +205,13 @@ class Stages:
             display.begin(self.folder.name, epochs=self.experiment.training.epochs)
             for record in self.epochs():
                 self.tracker.log_metrics(self.run, metric_rows(record))
+                record_exhibits(
+                    self.tracker,
+                    self.run,
+                    storage=as_folder(self.storage),
+                    folder=self.folder,
+                    epoch=record.report.epoch,
+                )
                 display.epoch(record.report)
                 records.append(record)
                 if not record.replayed:

@@ -23,6 +23,7 @@ from nnray.data.splits import DataSplits
 from nnray.errors import ConfigError, DataError, Problem
 from nnray.evaluation.evaluate import evaluate
 from nnray.runners.cores import available_cores
+from nnray.runners.exhibits.make import exhibits, is_watched, keep
 from nnray.runners.sweep.clone import cloned_epoch, settle
 from nnray.training import checkpoint
 from nnray.training.checkpoint import Where
@@ -121,6 +122,7 @@ def train_epochs(
     *,
     attempt: int = 0,
     in_background: bool = False,
+    shows: bool = False,
     is_due: Callable[[], bool] = lambda: False,
     on_progress: OnProgress | None = None,
     on_skipped: Callable[[str], None] | None = None,
@@ -137,6 +139,8 @@ def train_epochs(
         attempt: Number of this try to train the run, where an older one may still believe that it is its.
         in_background: Write checkpoints beside training, so that an epoch may be handed on before its
             checkpoint is there; else never.
+        shows: Keep what there is to be seen after an epoch, before it is handed on; a model that is cut among
+            ranks is not shown.
         is_due: Asked after each epoch, of every rank: whether to write a checkpoint in any case.
         on_progress: Called now and then within an epoch, on the first rank.
         on_skipped: Called with what was wrong with a checkpoint that was passed over.
@@ -156,6 +160,8 @@ def train_epochs(
     with Writer() as writer:
         for report in _fit(built, on_progress if is_first else None):
             record = history.record(report) if is_first else EpochRecord(report, 0)
+            if shows and is_first and not state.is_sharded and is_watched(built.experiment, built.task):
+                keep(_shown(built), where, epoch=report.epoch)
             if is_due() or _is_kept(built.experiment, report):
                 saved = state.state_dict()
                 write = _Save(checkpoints, report.epoch, state.best.epoch, fence)
@@ -183,6 +189,10 @@ def _fit(built: Assembly, on_progress: OnProgress | None) -> Iterator[EpochRepor
     for report in reports:
         told = report.metrics if plan is None else plan.told(report.metrics, steps=report.step)
         yield replace(report, metrics=told)
+
+
+def _shown(built: Assembly) -> dict[str, bytes]:
+    return exhibits(built.experiment, built.state.evaluated, splits=built.splits, task=built.task)
 
 
 def _is_kept(experiment: Experiment, report: EpochReport) -> bool:

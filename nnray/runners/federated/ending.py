@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from torch import nn
+
 from nnray.assembly.described import about, model_files
 from nnray.data.splits import DataSplits
 from nnray.federated.strategy import has_common, traits
+from nnray.runners.exhibits.show import show
 from nnray.runners.federated import events
 from nnray.runners.federated.course import Course
 from nnray.runners.federated.curves import read_curve
@@ -19,6 +22,7 @@ from nnray.runners.federated.setting import Setting, module_of
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import PATIENCE_S, input_example, log_model, settle
 from nnray.tracking import Tracker
+from nnray.training.storage import as_folder
 from nnray.training.weights import weights_safetensors, weights_sha256
 
 _NO_COMMON = {
@@ -72,6 +76,7 @@ class Ending:
             described=about(experiment, self.splits.info),
         )
         self._log_best()
+        self._show(module)
         federated, faults = self.setting.federated, self._faults()
         target = federated.target
         result = FederatedResult(
@@ -150,6 +155,20 @@ class Ending:
             metrics=next(dict(r.metrics) for r in self.course.past() if r.round == number),
             files=model_files(data, about(self.setting.experiment, self.splits.info)),
         )
+
+    def _show(self, module: nn.Module) -> None:
+        """What the model does with validation examples that the server has; clients' own it never sees."""
+        if has_common(self.course.strategy):
+            show(
+                self.setting.experiment,
+                module,
+                splits=self.splits,
+                storage=as_folder(self.folder.path),
+                folder=self.folder,
+                tracker=self.tracker,
+                run=self.key,
+                notes=self.display,
+            )
 
     def _faults(self) -> list[str]:
         faults = [*self.folder.record.get("faults", []), *(f for r in self.course.past() for f in r.faults())]

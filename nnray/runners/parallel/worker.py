@@ -91,6 +91,7 @@ def _train(spec: RankSpec, ranks: Ranks) -> None:
             where,
             attempt=teller.attempt,
             in_background=True,
+            shows=True,
             is_due=_will_be_taken_away,
             on_progress=teller.progress,
             on_skipped=teller.note,

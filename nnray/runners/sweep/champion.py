@@ -19,12 +19,14 @@ from nnray.assembly.described import about
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.errors import RunError
+from nnray.runners.exhibits.show import show
 from nnray.runners.folder import RunFolder
 from nnray.runners.recording import Notes, log_model, metric_rows, test_once
 from nnray.runners.sweep.ledger import Trial
 from nnray.runners.sweep.models import model_file, restore
 from nnray.runners.training import chosen_model, train_epochs
 from nnray.tracking import Tracker
+from nnray.training.storage import as_folder
 from nnray.training.weights import weights_sha256
 
 
@@ -121,4 +123,14 @@ class Candidate:
     def _test(self, module: nn.Module, splits: DataSplits) -> dict[str, float]:
         metrics, rows = test_once(self.experiment, module, splits=splits, folder=self.folder)
         self.tracker.log_metrics(self.run, rows)
+        show(
+            self.experiment,
+            module,
+            splits=splits,
+            storage=as_folder(self.folder.path),
+            folder=self.folder,
+            tracker=self.tracker,
+            run=self.run,
+            notes=self.notes,
+        )
         return metrics
