@@ -32,10 +32,12 @@ class Series:
     Args:
         name: Of the series.
         values: By channel and row, ``[C, N]``; what is to be forecast comes first.
+        filled: Which of them were missing, ``[C, N] bool``; None where none were.
     """
 
     name: str
     values: Tensor
+    filled: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,15 @@ class Window:
     stride: int = 1
 
 
-def windows(values: Tensor, window: Window, *, first: int, stop: int, stride: int = 1) -> Examples:
+def windows(
+    values: Tensor,
+    window: Window,
+    *,
+    first: int,
+    stop: int,
+    stride: int = 1,
+    filled: Tensor | None = None,
+) -> Examples:
     """All windows whose horizons lie from row ``first`` up to ``stop``.
 
     Args:
@@ -64,12 +74,17 @@ def windows(values: Tensor, window: Window, *, first: int, stop: int, stride: in
         first: Row at which the earliest horizon begins; later where its past would begin before row 0.
         stop: Row before which the latest horizon ends.
         stride: Rows from one window to the next.
+        filled: Which values were missing; windows that would have one of them forecast are left out.
 
     Shape:
-        values: ``[C, N]``; inputs come out as ``[B, C, past]``, targets as ``[B, num_targets, horizon]``.
+        values, filled: ``[C, N]``; inputs come out as ``[B, C, past]``, targets as
+            ``[B, num_targets, horizon]``.
     """
     size = window.past + window.horizon
     starts = torch.tensor(range(max(first - window.past, 0), stop - size + 1, stride), dtype=torch.int64)
+    if filled is not None and len(starts):
+        wanted = filled[: window.num_targets, window.past :].unfold(1, window.horizon, 1)
+        starts = starts[~wanted[:, starts].any(2).any(0)]
     if not len(starts):
         none = values.new_zeros(0, len(values), size)
         return Examples(none[..., : window.past], none[:, : window.num_targets, window.past :])
@@ -107,22 +122,40 @@ def split_in_time(
     pairs = list(zip(series, cuts, strict=True))
     for one, ends in pairs:
         _check_room(one, window, cuts=ends, name=info.name)
-    train = [windows(s.values, window, first=0, stop=ends[0], stride=window.stride) for s, ends in pairs]
-    val = [windows(s.values, window, first=ends[0], stop=ends[1]) for s, ends in pairs]
+    train = [_part(one, window, first=0, stop=ends[0], stride=window.stride) for one, ends in pairs]
+    val = [_part(one, window, first=ends[0], stop=ends[1]) for one, ends in pairs]
     of = np.repeat(np.arange(len(train)), [len(part) for part in train])
     groups = Groups(of, tuple(one.name for one in series), kind)
 
     def test() -> Examples:
-        return joined([windows(s.values, window, first=ends[1], stop=ends[2]) for s, ends in pairs])
+        last = [_part(one, window, first=ends[1], stop=ends[2]) for one, ends in pairs]
+        return _present(joined(last), "test", name=info.name)
 
     reader = (lambda: groups) if len(pairs) > 1 else None
-    return DataSplits(joined(train), joined(val), test, info, reader)
+    parts = (
+        _present(joined(train), "training", name=info.name),
+        _present(joined(val), "validation", name=info.name),
+    )
+    return DataSplits(*parts, test, info, reader)
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
     """The examples of all parts, in order, as float32."""
     inputs = torch.cat([part.inputs for part in parts]).float()
     return Examples(inputs, torch.cat([part.targets for part in parts]).float())
+
+
+def _part(series: Series, window: Window, *, first: int, stop: int, stride: int = 1) -> Examples:
+    return windows(series.values, window, first=first, stop=stop, stride=stride, filled=series.filled)
+
+
+def _present(examples: Examples, part: str, *, name: str) -> Examples:
+    if not len(examples):
+        raise DataError(
+            f"{name}: every {part} window has a missing value to forecast; lessen data.horizon, or fill in "
+            "what is missing"
+        )
+    return examples
 
 
 def _check_room(series: Series, window: Window, *, cuts: Cuts, name: str) -> None:

@@ -8,9 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from nnray.data.root import data_root
 from nnray.data.series import Series, Window, cuts_of, split_in_time
+from nnray.data.series_missing import Missing, filled_forward, is_missing, number_of
 from nnray.data.splits import DataInfo, DataSplits
 from nnray.errors import DataError
 from nnray.fields import Positive, PositiveInt
@@ -31,6 +33,7 @@ def series_csv(
     stride: PositiveInt = 1,
     val: Positive = 0.15,
     test: Positive = 0.15,
+    missing: Missing = "refuse",
 ) -> DataSplits:
     """Windows of the series in a CSV file, cut by time into training, validation and test.
 
@@ -48,6 +51,8 @@ def series_csv(
         val: Share (below 1) or number (from 1 on) of rows of each series to make choices by; they come before
             those to test on.
         test: Share or number of rows of each series to test on, the last ones.
+        missing: What becomes of empty cells: refuse names the first; forward repeats the last value before,
+            never one after it, and leaves out windows that would have such a value forecast.
     """
     columns = (*targets, *inputs)
     if not targets or len(set(columns)) < len(columns):
@@ -59,7 +64,7 @@ def series_csv(
     if time is not None:
         for name, rows in parts.items():
             _check_order([row[time] for row in rows], f"{path}: series {name}: column {time}")
-    series = [Series(name, numbers(rows, columns, path=path)) for name, rows in parts.items()]
+    series = [_series(name, rows, columns, path=path, missing=missing) for name, rows in parts.items()]
     window = Window(past, horizon, len(targets), stride)
     cuts = [cuts_of(one.values.shape[1], val=val, test=test) for one in series]
     info = DataInfo("series_csv", (), (), targets="numbers", features=columns)
@@ -89,35 +94,53 @@ def read_rows(path: Path, columns: Sequence[str]) -> Rows:
     return rows
 
 
-def numbers(rows: Rows, columns: Sequence[str], *, path: Path) -> torch.Tensor:
+def numbers(rows: Rows, columns: Sequence[str], *, path: Path, missing: bool = False) -> Tensor:
     """Some columns as numbers, ``[columns, rows] float64``.
 
     Args:
         rows: As read.
         columns: Which.
         path: For messages.
+        missing: Whether cells may be empty, which gives NaN.
 
     Raises:
         DataError: A cell is no finite number.
     """
     try:
-        values = torch.tensor([[float(row[name]) for row in rows] for name in columns], dtype=torch.float64)
-    except (TypeError, ValueError):
+        values = torch.tensor(
+            [[number_of(row[name]) for row in rows] for name in columns], dtype=torch.float64
+        )
+    except ValueError:
         values = None
-    if values is None or not bool(values.isfinite().all()):
-        name, cell = next((n, row[n]) for n in columns for row in rows if not _is_finite(row[n]))
+    if values is None or (not missing and bool(values.isnan().any())):
+        name, cell = next((n, row[n]) for n in columns for row in rows if _is_wrong(row[n], missing))
+        advice = ": fill in or leave out what is missing; data.missing: forward of series_csv fills it in"
         raise DataError(
-            f"{path}: column {name} holds {cell!r}; every value of a series must be a finite number: "
-            "fill in or leave out what is missing"
+            f"{path}: column {name} holds {cell!r}; every value of a series must be a finite number"
+            + (advice if is_missing(cell) else "")
         )
     return values
 
 
-def _is_finite(cell: str | None) -> bool:
+def _is_wrong(cell: str | None, missing: bool) -> bool:
     try:
-        return bool(torch.tensor(float(cell or "")).isfinite())
+        number_of(cell)
     except ValueError:
-        return False
+        return True
+    return is_missing(cell) and not missing
+
+
+def _series(name: str, rows: Rows, columns: Sequence[str], *, path: Path, missing: Missing) -> Series:
+    values = numbers(rows, columns, path=path, missing=missing == "forward")
+    gaps = values.isnan()
+    if not bool(gaps.any()):
+        return Series(name, values)
+    if empty := [column for column, first in zip(columns, gaps[:, 0], strict=True) if first]:
+        raise DataError(
+            f"{path}: series {name} begins with nothing in column {', '.join(empty)}; data.missing forward "
+            "needs a value before each gap: leave out the first rows, or fill them in"
+        )
+    return Series(name, filled_forward(values), gaps)
 
 
 def _parted(rows: Rows, group: str | None) -> dict[str, Rows]:
