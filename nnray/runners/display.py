@@ -14,6 +14,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from nnray.runners.headline import scores
 from nnray.training import loop
 from nnray.training.loop import EpochReport
 
@@ -117,8 +118,9 @@ class Bar(Display):
 
 def summary(report: EpochReport) -> str:
     """An epoch in a few words."""
-    names = ("train_loss", "val_loss", "val_accuracy")
-    shown = [f"{name} {report.metrics[name]:.4f}" for name in names if name in report.metrics]
+    trained = {name: report.metrics[name] for name in ("train_loss",) if name in report.metrics}
+    told = trained | dict(reversed(scores(report.metrics, "val").items()))
+    shown = [f"{name} {value:.4f}" for name, value in told.items()]
     best = "  *" if report.is_best else ""
     return f"{'  '.join(shown)}  {report.metrics['samples_per_s']:,.0f} samples/s{best}"
 

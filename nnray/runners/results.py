@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
+
+from nnray.runners.headline import headline
+
+_NAME_WIDTH = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +63,31 @@ class RunResult(Result):
 
     def summary(self) -> str:
         """What came of it, and what to do next."""
-        shown = ("test_accuracy", "test_loss", "val_accuracy", "val_loss")
-        metrics = (f"{name:14} {self.metrics[name]:.4f}" for name in shown if name in self.metrics)
-        return "\n".join(
-            (
-                *metrics,
-                f"epoch          {self.epoch} of {self.epochs}",
-                *(f"fault          {fault}" for fault in self.faults),
-                *((f"run            {self.run_id}",) if self.run_id else ()),
-                *((f"model          {self.model_uri}",) if self.model_uri else ()),
-                "open the UI    nnray ui",
-            )
+        return table_of(
+            [
+                *figures(headline(self.metrics)),
+                ("epoch", f"{self.epoch} of {self.epochs}"),
+                *(("fault", fault) for fault in self.faults),
+                ("run", self.run_id),
+                ("model", self.model_uri),
+                ("open the UI", "nnray ui"),
+            ]
         )
 
     def _repr_html_(self) -> str:
         return html_table(f"{self.verb} {self.folder.name}", self.to_dict() | dict(self.metrics))
+
+
+def figures(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Metrics as rows for `table_of`."""
+    return [(name, f"{value:.4f}") for name, value in metrics.items()]
+
+
+def table_of(rows: Sequence[tuple[str, str]]) -> str:
+    """Two columns of text; rows that say nothing are left out."""
+    told = [(name, value) for name, value in rows if value]
+    width = max([_NAME_WIDTH, *(len(name) for name, _ in told)])
+    return "\n".join(f"{name:{width}} {value}" for name, value in told)
 
 
 def html_table(title: str, rows: Mapping[str, Any]) -> str:

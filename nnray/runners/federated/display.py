@@ -18,6 +18,7 @@ from rich.table import Column
 from rich.text import Text
 
 from nnray.runners.display import Screen
+from nnray.runners.headline import scores
 
 _MEMORY = 0.8
 """What of the pace seen so far is kept when another round has been seen."""
@@ -157,12 +158,10 @@ def choose_display(*, quiet: bool) -> FederatedDisplay:
 
 
 def _scores(metrics: Mapping[str, float]) -> list[str]:
-    """The accuracy and the loss that tell most: on the test split, else on validation data, else training."""
-    found = []
-    for what in ("accuracy", "loss"):
-        names = [f"{split}_{what}" for split in ("test", "val", "train") if f"{split}_{what}" in metrics]
-        found += names[:1]
-    return found
+    """The score and the loss that tell most: on the test split, else on validation data, else training."""
+    names = [name for split in ("test", "val", "train") for name in scores(metrics, split)]
+    losses = [name for name in names if name.endswith("_loss")]
+    return [*[name for name in names if name not in losses][:1], *losses[:1]]
 
 
 def _smoothed(before: float, now: float) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from nnray.runners.results import Result, html_table
+from nnray.runners.headline import headline
+from nnray.runners.results import Result, figures, html_table, table_of
 
-_SHOWN = ("test_accuracy", "test_loss", "val_accuracy", "val_loss")
 _MOST_FAULTS = 5
 """Told in the summary; the others are counted."""
 
@@ -36,15 +36,13 @@ class FederatedResult(Result):
     def summary(self) -> str:
         """What came of it, and what to do next."""
         clients = sorted(name for name in self.metrics if re.match(r"client_(accuracy|loss)", name))
-        shown = [name for name in (*_SHOWN, *clients) if name in self.metrics]
-        width = max([14, *(len(name) for name in shown)])
-        rows = [*((name, f"{self.metrics[name]:.4f}") for name in shown), *self._rows()]
-        return "\n".join(f"{name:{width}} {value}" for name, value in rows)
+        shown = headline(self.metrics) | {name: self.metrics[name] for name in clients}
+        return table_of([*figures(shown), *self._rows()])
 
     def _rows(self) -> list[tuple[str, str]]:
         told = [("fault", fault) for fault in self.faults[:_MOST_FAULTS]]
         more = len(self.faults) - _MOST_FAULTS
-        rows = [
+        return [
             ("rounds", f"{self.rounds} of {self.strategy}, {self.cohort} of {self.clients} clients in each"),
             *([("target", self._reached())] if self.target else []),
             *told,
@@ -54,7 +52,6 @@ class FederatedResult(Result):
             ("compare", f"nnray compare {self.folder} RUN ..."),
             ("open the UI", "nnray ui"),
         ]
-        return [(name, value) for name, value in rows if value]
 
     def _reached(self) -> str:
         rounds = self.metrics.get("rounds_to_target")

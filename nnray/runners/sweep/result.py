@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nnray.config import Experiment, load
+from nnray.runners.headline import of_split
 from nnray.runners.results import Result, html_table
 
 _NOT_PLAIN = ("best", "params", "text")
@@ -78,8 +79,7 @@ class SweepResult(Result):
         return "train" if self.best.sweep is None else self.best.sweep.of
 
     def _shown(self) -> list[tuple[str, float]]:
-        names = ("test_accuracy", "test_loss")
-        return [(name, self.metrics[name]) for name in names if name in self.metrics]
+        return list(of_split(self.metrics, "test").items())
 
     def _repr_html_(self) -> str:
         rows = self.to_dict() | dict(self.params) | dict(self._shown())
