@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -79,6 +80,11 @@ def keep(
 def file_name(name: str, epoch: int | None) -> str:
     """The name under which a file of an epoch is kept; of the model that a run came to, its own."""
     return name if epoch is None else f"epoch-{epoch:06d}-{name}"
+
+
+def is_of_epoch(name: str) -> bool:
+    """Whether a file shows what a model was after an epoch, not what training came to."""
+    return PurePosixPath(name).name.startswith("epoch-")
 
 
 def _require_exhibits(shown: Any, experiment: Experiment) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.durable import write_bytes
-from nnray.runners.exhibits.make import FOLDER, exhibits, file_name, keep
+from nnray.runners.exhibits.make import FOLDER, exhibits, file_name, is_of_epoch, keep
 from nnray.runners.folder import RunFolder
 from nnray.runners.outcome import near
 from nnray.runners.recording import Notes
@@ -64,4 +64,4 @@ def show(
 
 
 def _is_of(name: str, epoch: int | None) -> bool:
-    return not name.startswith("epoch-") if epoch is None else name.startswith(file_name("", epoch))
+    return not is_of_epoch(name) if epoch is None else name.startswith(file_name("", epoch))

@@ -1,4 +1,4 @@
-"""What later verbs have found out about a run's model: their figures, and the pictures that they drew."""
+"""What a run's task shows, and what later verbs have found out: their figures, and the pictures they drew."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from nnray.errors import NnrayError
+from nnray.runners.exhibits.make import FOLDER as EXHIBITS
+from nnray.runners.exhibits.make import is_of_epoch
 from nnray.runners.report.account import Account
 from nnray.runners.report.markup import Html, code, fold, grid, join, notice, picture, table
 from nnray.runners.report.page import Section
 
 TITLES: Mapping[str, str] = {
+    EXHIBITS: "Shown",
     "evaluate": "Evaluation",
     "explain": "Explanation",
     "attack": "Robustness",
     "compress": "Compression",
     "ensemble": "Ensemble",
 }
-"""Verbs whose findings are shown, in their order."""
-_TEXTS = ("mistakes.txt",)
-"""Tables of text that stand in a page."""
+"""What a task shows, then the verbs whose findings are, in their order."""
+_TEXTS = ("mistakes.txt", f"{EXHIBITS}/*.txt")
+"""Texts that stand in a page."""
 _PICTURES = (".png", ".jpg", ".jpeg")
 _MOST, _MOST_BYTES = 12, 4 * 2**20
 """Pictures of a verb, and bytes of all of a page's."""
@@ -32,15 +35,28 @@ def findings(account: Account) -> Iterator[Section]:
     for verb, title in TITLES.items():
         values = {n.partition(".")[2]: v for n, v in account.found.items() if n.startswith(f"{verb}.")}
         paths = [path for path in account.files if path.startswith(f"{verb}/") and path.endswith(_PICTURES)]
-        texts = [path for path in account.files if path.startswith(f"{verb}/") and path.endswith(_TEXTS)]
+        texts = [path for path in account.files if path.startswith(f"{verb}/") and _is_told(path)]
         if not values and not paths and not texts:
             continue
-        shown, left_out, room = _pictures(account, paths[:_MOST], room)
+        chosen = _chosen(paths)
+        shown, left_out, room = _pictures(account, chosen, room)
         rows = [[name, value] for name, value in values.items()]
         figures = table(["measured", "value"], rows, caption=f"nnray {verb}", sortable=True) if rows else ""
-        missing = len(paths) - len(paths[:_MOST]) + left_out
+        missing = len(paths) - len(chosen) + left_out
         more = notice(f"{missing} more pictures are with the run in the tracking store.") if missing else ""
         yield Section(title, join((grid(shown), *_folded(account, texts), more, figures)))
+
+
+def _is_told(path: str) -> bool:
+    return any(PurePosixPath(path).match(pattern) for pattern in _TEXTS) and not is_of_epoch(path)
+
+
+def _chosen(paths: Sequence[str]) -> list[str]:
+    """The pictures of the end, and as many as there is room for of epochs, evenly from first to last."""
+    own = [path for path in paths if not is_of_epoch(path)][:_MOST]
+    epochs = sorted(path for path in paths if is_of_epoch(path))
+    room = min(_MOST - len(own), len(epochs))
+    return own + [epochs[round(n * (len(epochs) - 1) / max(room - 1, 1))] for n in range(room)]
 
 
 def _folded(account: Account, paths: Sequence[str]) -> Iterator[Html]:

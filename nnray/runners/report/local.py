@@ -11,6 +11,7 @@ from nnray.config import Experiment
 from nnray.durable import read_json_lines
 from nnray.errors import NnrayError
 from nnray.runners import folder as folders
+from nnray.runners.exhibits.make import FOLDER as EXHIBITS
 from nnray.runners.folder import RunFolder
 from nnray.runners.origins import search_modules
 from nnray.runners.report.account import Account, Point, State
@@ -108,8 +109,8 @@ def _from_store(
 
 
 def _own_files(folder: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """What later verbs have left in the folder; the newest of each verb, as the store has it."""
-    for below in sorted(path for path in folder.glob("*-*-*-*") if path.is_dir()):
+    """What the task shows, and what later verbs have left; the newest of each verb, as the store has it."""
+    for below in [folder / EXHIBITS, *sorted(path for path in folder.glob("*-*-*-*") if path.is_dir())]:
         verb = below.name.split("-")[0]
         for path in sorted(below.rglob("*")):
             if path.is_file() and path.stat().st_size <= _READ:
