@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +19,11 @@ from nnray.data.stratify import split_off
 from nnray.data.stream import Streams
 from nnray.data.stream_files import locate
 from nnray.data.stream_images import image_streams
+from nnray.data.unreadable import SHOWN, Unreadable, listed, readable
 from nnray.errors import DataError
 from nnray.fields import NonNegative, NonNegativeInt, PositiveInt
 from nnray.seeding import derive
 
-_SHOWN = 20
 Labelled = list[tuple[Path, int]]
 
 
@@ -34,6 +34,7 @@ def image_folder(
     folder: str = "",
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None,
     color: Literal["rgb", "gray"] = "rgb",
+    unreadable: Unreadable = "refuse",
     test: NonNegative = 0.2,
     split_seed: NonNegativeInt = 0,
 ) -> DataSplits | Streams:
@@ -45,20 +46,25 @@ def image_folder(
         folder: Its path below the root.
         size: Scale images to so many pixels, a side or [height, width]; None: they are of one size.
         color: rgb or gray; images of another kind are converted, transparency is dropped.
+        unreadable: refuse lists images that can't be read and ends; skip lists them and goes on without them,
+            for which all are read once more at the start.
         test: Share (below 1) or count (from 1 on) of the images to test on, stratified, 0 for none;
             not used if there are folders ``train`` and ``test``.
         split_seed: Which of them; its own, so that experiments of any seed test on the same images.
     """
     if stream:
         place = locate(root, name="image_folder", below=folder)
-        return image_streams(place, size=pair(size), mode=MODES[color], hold_back=test, split_seed=split_seed)
+        colors: dict[str, Any] = {"size": pair(size), "mode": MODES[color], "unreadable": unreadable}
+        return image_streams(place, **colors, hold_back=test, split_seed=split_seed)
     base = existing_root(root, name="image_folder") / folder
     split = (base / "train").is_dir()
     classes = _class_names(base / "train" if split else base)
+    look = partial(decode, shape=None, mode=MODES[color]) if unreadable == "skip" else None
+    list_ = partial(_list, classes=classes, look=look)
     read = partial(_read, shape=pair(size), mode=MODES[color])
     if split:
-        return _published(base, classes, read)
-    files = _list(base, classes)
+        return _published(base, classes, lambda folder: read(list_(folder)))
+    files = list_(base)
     train: Labelled = files
     later = None
     if test:
@@ -72,9 +78,9 @@ def image_folder(
 
 def _published(base: Path, classes: Sequence[str], read: Any) -> DataSplits:
     """Splits that stand in folders of their own; that of test isn't listed before it is called for."""
-    train = read(_list(base / "train", classes))
-    val = read(_list(base / "val", classes)) if (base / "val").is_dir() else None
-    later = (lambda: read(_list(base / "test", classes))) if (base / "test").is_dir() else None
+    train = read(base / "train")
+    val = read(base / "val") if (base / "val").is_dir() else None
+    later = (lambda: read(base / "test")) if (base / "test").is_dir() else None
     return _splits(train, val, later, classes)
 
 
@@ -97,7 +103,8 @@ def _entries(folder: Path) -> Iterable[Path]:
     return (path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _list(base: Path, classes: Sequence[str]) -> Labelled:
+def _list(base: Path, *, classes: Sequence[str], look: Callable[[Path], object] | None) -> Labelled:
+    """Images with their classes, of each folder in order; those that ``look`` can't read are left out."""
     number = {name: label for label, name in enumerate(classes)}
     folders = sorted(p for p in _entries(base) if p.is_dir())
     if unknown := [p.name for p in folders if p.name not in number]:
@@ -105,9 +112,17 @@ def _list(base: Path, classes: Sequence[str]) -> Labelled:
             f"image_folder: {base} has {unknown}, which train has not; it has {', '.join(classes)}"
         )
     found = {p: sorted(q for q in p.rglob("*") if q.suffix.lower() in SUFFIXES) for p in folders}
-    if empty := [str(p) for p, files in found.items() if not files]:
-        raise DataError(f"image_folder: no images in {', '.join(empty)}; allowed: {' '.join(SUFFIXES)}")
+    _require_images(found, "images")
+    if look is not None:
+        whole = set(readable([q for files in found.values() for q in files], look, name="image_folder"))
+        found = {p: [q for q in files if q in whole] for p, files in found.items()}
+        _require_images(found, "images that can be read")
     return [(file, number[p.name]) for p, files in found.items() for file in files]
+
+
+def _require_images(found: Mapping[Path, Sequence[Path]], what: str) -> None:
+    if empty := [str(p) for p, files in found.items() if not files]:
+        raise DataError(f"image_folder: no {what} in {', '.join(empty)}; allowed: {' '.join(SUFFIXES)}")
 
 
 def _read(files: Labelled, *, shape: tuple[int, int] | None, mode: str) -> Examples:
@@ -133,11 +148,10 @@ def _read(files: Labelled, *, shape: tuple[int, int] | None, mode: str) -> Examp
 def _raise_problems(problems: list[str], shapes: Counter[tuple[int, ...]]) -> None:
     found = []
     if problems:
-        more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        listed = "\n  ".join(problems[:_SHOWN] + more)
-        found.append(f"{len(problems)} image(s) can't be read; mend or remove them:\n  {listed}")
+        advice = "mend or remove them, or set data.unreadable to skip"
+        found.append(f"{len(problems)} image(s) can't be read; {advice}:\n  {listed(problems)}")
     if len(shapes) > 1:
-        sizes = ", ".join(f"{h} x {w} ({n})" for (_, h, w), n in shapes.most_common(_SHOWN))
+        sizes = ", ".join(f"{h} x {w} ({n})" for (_, h, w), n in shapes.most_common(SHOWN))
         found.append(f"images are of {len(shapes)} sizes: {sizes}; set data.size to scale them to one")
     if found:
         raise DataError("image_folder: " + "\n".join(found))

@@ -15,6 +15,7 @@ from nnray.data.groups import taken
 from nnray.data.splits import DataSplits, Examples
 from nnray.data.statistics import digest, moments_of, target_moments
 from nnray.data.stratify import held_for_validation, limited
+from nnray.data.uneven import tell
 from nnray.errors import UserCodeError
 
 
@@ -54,6 +55,8 @@ def prepare(
         train, val = _in_memory(splits)
     val = val if held is None else train.take(held)
     train = train.take(kept) if len(kept) < count else train
+    if splits.info.targets == "class":
+        tell(train.labels, val.labels if val else None, classes=splits.info.classes, name=name)
     mean, std = moments_of(train.inputs, splits.info) if normalize else ((), ())
     target_mean, target_std = target_moments(train.targets, splits.info)
     info = replace(

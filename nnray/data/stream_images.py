@@ -5,8 +5,9 @@ So an epoch's order is a true permutation of all files, whatever the buffer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyarrow import fs
 from nnray.data.image import SUFFIXES, UNREADABLE, decode
 from nnray.data.stream import Array, Integers, Streams
 from nnray.data.stream_files import Place, files_below, relative
+from nnray.data.unreadable import Unreadable, readable
 from nnray.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -67,7 +69,13 @@ class ImageSource:
 
 
 def image_streams(
-    place: Place, *, size: tuple[int, int] | None, mode: str, hold_back: float, split_seed: int
+    place: Place,
+    *,
+    size: tuple[int, int] | None,
+    mode: str,
+    unreadable: Unreadable = "refuse",
+    hold_back: float,
+    split_seed: int,
 ) -> Streams:
     """The splits of an image folder: those in folders of their own, else one to be split.
 
@@ -75,6 +83,8 @@ def image_streams(
         place: The folder.
         size: Height and width to scale to.
         mode: Pillow's name of the colours.
+        unreadable: Whether images that can't be read are skipped, for which all of a split are read when it
+            is opened.
         hold_back: Share or count to test on, where there is no folder ``test``.
         split_seed: Which of them.
 
@@ -97,7 +107,12 @@ def image_streams(
         )
 
     def source(split: str) -> ImageSource:
-        return _source(place, found[split], classes, depth=depth, size=size, mode=mode)
+        files = found[split]
+        if unreadable == "skip":
+            look = partial(_decoded, filesystem=place.filesystem, size=None, mode=mode)
+            files = readable(files, look, name="image_folder")
+            _require_classes(place, files, found[split], depth=depth)
+        return _source(place, files, classes, depth=depth, size=size, mode=mode)
 
     return Streams(
         train=source("train"),
@@ -107,6 +122,12 @@ def image_streams(
         split_seed=split_seed,
         classes=tuple(classes),
     )
+
+
+def _require_classes(place: Place, whole: Sequence[str], files: Sequence[str], *, depth: int) -> None:
+    left, before = ({relative(path, place).parts[depth] for path in paths} for paths in (whole, files))
+    if lost := sorted(before - left):
+        raise DataError(f"image_folder: {place.shown} has no image that can be read of {', '.join(lost)}")
 
 
 def _source(
@@ -126,8 +147,13 @@ def _source(
 
 def _image(filesystem: fs.FileSystem, path: str, *, size: tuple[int, int] | None, mode: str) -> Array:
     try:
-        with filesystem.open_input_file(path) as file:
-            data = file.read()
-        return decode(BytesIO(data), shape=size, mode=mode)
+        return _decoded(path, filesystem=filesystem, size=size, mode=mode)
     except UNREADABLE as error:
-        raise DataError(f"image_folder: {path} can't be read: {error}; mend or remove it") from error
+        advice = "mend or remove it, or set data.unreadable to skip"
+        raise DataError(f"image_folder: {path} can't be read: {error}; {advice}") from error
+
+
+def _decoded(path: str, *, filesystem: fs.FileSystem, size: tuple[int, int] | None, mode: str) -> Array:
+    with filesystem.open_input_file(path) as file:
+        data = file.read()
+    return decode(BytesIO(data), shape=size, mode=mode)

@@ -21,6 +21,7 @@ from nnray.data.stream_labels import classes_of, numbered
 from nnray.data.stream_memory import held_back
 from nnray.data.stream_moments import RunningMoments
 from nnray.data.stream_order import plan
+from nnray.data.uneven import tell
 from nnray.errors import DataError
 
 _SLACK = 1e-4
@@ -64,6 +65,7 @@ def prepare_streams(
         chosen = _chosen(train, seed=seed, validation=validation)
         train, val = replace(train, chosen=train.chosen & ~chosen), replace(train, chosen=chosen)
     train = _limited(train, limit, seed=seed)
+    tell(_targets(train), _targets(val), classes=classes, name=name)
     mean, std, digest = _measured(train, val, name=name)
     info = DataInfo(name, tuple(streams.train.shape), classes, digest=digest)
     if normalize:

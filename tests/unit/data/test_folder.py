@@ -8,7 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from nnray.data.check import as_splits
 from nnray.data.folder import image_folder
+from nnray.data.splits import DataSplits, Examples
+from nnray.data.stream import Streams
+from nnray.data.stream_memory import resident
 from nnray.errors import DataError
 from tests.unit.data.files import write_images
 
@@ -168,3 +172,83 @@ def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_targets_are_int64(tmp_path: Path) -> None:
     write_images(tmp_path, counts=COUNTS)
     assert image_folder(root=str(tmp_path)).train.targets.dtype == torch.int64
+
+
+def break_some(folder: Path) -> list[str]:
+    """Four images that can't be read, two of each class."""
+    whole = (folder / "a" / "1.png").read_bytes()
+    (folder / "a" / "1.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "a" / "7.png").write_bytes(b"")
+    (folder / "b" / "2.png").write_bytes(b"not an image")
+    (folder / "b" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return ["a/1.png", "a/7.png", "b/2.png", "b/3.png"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_unreadable_images_are_skipped_where_that_is_asked_for_and_listed(
+    tmp_path: Path, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_images(tmp_path, counts={"a": 20, "b": 10})
+    broken = break_some(tmp_path)
+    made = image_folder(root=str(tmp_path), stream=stream, unreadable="skip", test=6)
+    splits = as_splits(resident(made, name="image_folder") if isinstance(made, Streams) else made, name="x")
+    [record] = caplog.records
+    assert "4 image(s) can't be read and are skipped" in record.getMessage()
+    assert all(name in record.getMessage() for name in broken)
+    assert "a/2.png" not in record.getMessage()
+    assert splits.test is not None
+    assert isinstance(splits.train, Examples)
+    test = splits.test()
+    assert isinstance(test, Examples)
+    assert (splits.train.targets.bincount() + test.targets.bincount()).tolist() == [18, 8]
+
+
+def test_skipping_gives_what_would_be_there_without_the_broken_ones(tmp_path: Path) -> None:
+    for name in ("broken", "clean"):
+        write_images(tmp_path / name, counts={"a": 20, "b": 10})
+    for broken in break_some(tmp_path / "broken"):
+        (tmp_path / "clean" / broken).unlink()
+    one, other = (image_folder(root=str(tmp_path / name), unreadable="skip") for name in ("broken", "clean"))
+    assert isinstance(one, DataSplits)
+    assert isinstance(other, DataSplits)
+    assert torch.equal(one.train.inputs, other.train.inputs)
+    assert one.test is not None
+    assert other.test is not None
+    assert torch.equal(one.test().inputs, other.test().inputs)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_class_of_which_nothing_can_be_read_is_named(tmp_path: Path, stream: bool) -> None:
+    write_images(tmp_path, counts=COUNTS)
+    for path in (tmp_path / "dog").iterdir():
+        path.write_bytes(b"no")
+    with pytest.raises(DataError, match=r"no images? that can be read (of|in) .*dog"):
+        image_folder(root=str(tmp_path), stream=stream, unreadable="skip")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_remedy_for_unreadable_images_is_told(tmp_path: Path, stream: bool) -> None:
+    write_images(tmp_path, counts=COUNTS)
+    (tmp_path / "cat" / "0.png").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"set data\.unreadable to skip"):
+        image_folder(root=str(tmp_path), stream=stream, test=0)
+
+
+def test_nothing_is_said_where_all_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_images(tmp_path, counts=COUNTS)
+    image_folder(root=str(tmp_path), unreadable="skip")
+    assert caplog.records == []
+
+
+def test_unreadable_test_images_are_not_looked_for_before_they_are_called_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for part in ("train", "test"):
+        write_images(tmp_path / part, counts=COUNTS)
+    (tmp_path / "test" / "dog" / "0.png").write_bytes(b"broken")
+    splits = image_folder(root=str(tmp_path), unreadable="skip")
+    assert isinstance(splits, DataSplits)
+    assert caplog.records == []
+    assert splits.test is not None
+    assert len(splits.test()) == 9
+    assert "test/dog/0.png" in caplog.text
