@@ -26,6 +26,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
         "npz": "nnray.data.npz:npz",
         "parquet": "nnray.data.stream_parquet:parquet",
         "csv": "nnray.data.stream_csv:csv",
+        "table": "nnray.data.table:table",
         "series_csv": "nnray.data.series_csv:series_csv",
         "ett": "nnray.data.series_published:ett",
         "airline": "nnray.data.series_published:airline",

@@ -26,7 +26,7 @@ from tests.unit.data.files import write_cifar, write_idx, write_images, write_np
 from tests.unit.data.heart_files import write_heart
 from tests.unit.data.series_files import write_classic, write_ett, write_series, write_stocks
 from tests.unit.data.streams import SHAPE, write_csv, write_parquet
-from tests.unit.data.table_files import write_adult, write_german, write_ratings
+from tests.unit.data.table_files import write_adult, write_customers, write_german, write_ratings
 from tests.unit.data.text_files import write_plays, write_sms, write_texts
 
 DATASETS = sorted(CATALOG["dataset"])
@@ -47,6 +47,7 @@ KWARGS: dict[str, dict[str, Any]] = {
         "horizon": 2,
     },
     "shapes": {"examples": 40, "test_examples": 20, "size": 16},
+    "table": {"label": "buys", "drop": ["id", "spent"], "missing": ["n.k."]},
 }
 # Those that read no file, and how many examples they train on.
 FILELESS = {"digits": 1438, "shapes": 40}
@@ -56,6 +57,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "movielens": lambda folder: write_ratings(folder / "movielens"),
     "sms_spam": lambda folder: write_sms(folder / "sms_spam", count=60),
     "shakespeare": lambda folder: write_plays(folder / "shakespeare"),
+    "table": lambda folder: write_customers(folder / "customers.csv"),
     "text_csv": lambda folder: write_texts(folder / "texts.csv", count=60),
     "ett": lambda folder: write_ett(folder / "ett"),
     "airline": lambda folder: write_classic(folder / "series", "airline_passengers.csv"),

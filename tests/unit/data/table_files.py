@@ -79,3 +79,30 @@ def write_ratings(folder: Path, *, users: int = 12, each: int = 8) -> None:
             f"{user},{film},{rng.integers(1, 11) / 2},{time}" for film, time in zip(films, times, strict=True)
         ]
     (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
+
+
+def customer(rng: np.random.Generator, number: int) -> list[str]:
+    """A customer: a number of its own, two quantities, a city, a code that is a number, and two answers."""
+    age, income = int(rng.integers(18, 80)), float(rng.normal(30, 8))
+    city, gone = str(rng.choice(["Bonn", "Graz", "Lyon"])), rng.random()
+    spent = 2 * income + (20 if city == "Lyon" else 0) + rng.normal()
+    return [
+        f"K{number:04}",
+        "" if gone < 0.2 else str(age),
+        "n.k." if gone > 0.9 else f"{income:.2f}",
+        "" if rng.random() < 0.1 else city,
+        str(rng.choice([10, 20, 30])),
+        f"{spent:.3f}",
+        "yes" if spent > 66 else "no",
+    ]
+
+
+CUSTOMER = ("id", "age", "income", "city", "shop", "spent", "buys")
+
+
+def write_customers(path: Path, *, count: int = 60, seed: int = 3) -> None:
+    """Write a table of customers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    lines = [",".join(customer(rng, number)) for number in range(count)]
+    path.write_text("\n".join([",".join(CUSTOMER), *lines]) + "\n")
