@@ -190,16 +190,19 @@ def list_names(
         str | None, typer.Argument(help="models, datasets, optimizers, ...", show_default=False)
     ] = None,
 ) -> None:
-    """List what an experiment may name, with its parameters."""
+    """List what an experiment may name, a line each; what is of one kind, with its parameters."""
     from nnray import api
 
     for one in [kind] if kind else api.kinds():
         found = api.entries(one)
+        width = max(len(entry.name) for entry in found)
         typer.echo(f"{one}:")
         for entry in found:
-            typer.echo(f"  {entry.name:14} {entry.summary}")
-            for parameter in entry.parameters:
+            typer.echo(f"  {entry.name:{width}}  {entry.summary}")
+            for parameter in entry.parameters if kind else ():
                 typer.echo(f"      {parameter}")
+    if not kind:
+        typer.echo("nnray list KIND has their parameters, nnray describe KIND NAME those of one")
 
 
 app.command()(describe)

@@ -208,6 +208,21 @@ def test_listing_names_every_entry_with_its_parameters(nnray: Nnray, kind: str) 
         assert f"\n  {name}" in out
 
 
+def test_without_a_kind_everything_is_listed_in_a_line_each(nnray: Nnray) -> None:
+    from nnray.catalog import CATALOG
+    from nnray.registry import plural, summary
+
+    code, out, _ = nnray("list")
+    assert code == 0
+    *lines, last = out.splitlines()
+    assert len(lines) == sum(1 + len(names) for names in CATALOG.values())
+    assert "nnray describe KIND NAME" in last
+    for kind, names in CATALOG.items():
+        below = lines[lines.index(f"{plural(kind)}:") + 1 :][: len(names)]
+        assert [line.split(maxsplit=1) for line in below] == [[name, summary(kind, name)] for name in names]
+        assert len({line.index(line.split(maxsplit=1)[1]) for line in below}) == 1, "one column"
+
+
 def test_the_schema_is_json(nnray: Nnray) -> None:
     code, out, _ = nnray("schema")
     assert code == 0

@@ -29,8 +29,8 @@ def natural(
     if groups is None:
         raise DataError(
             "federated.partition: natural needs to know who each example came from, and this data set "
-            "doesn't tell: take mnist (by writer), heart_disease (by hospital), or a function of your own "
-            'that returns "groups"; or another partition'
+            "doesn't tell: take one that does, such as letters by writer or patients by hospital, or a "
+            'function of your own that returns "groups"; or another partition'
         )
     known = groups()
     assert len(known.of) == len(labels), (len(known.of), len(labels))

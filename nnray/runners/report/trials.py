@@ -16,6 +16,7 @@ from nnray.runners.report.dots import Dot, bar_chart, dot_chart
 from nnray.runners.report.markup import Html, facts, grid, join, notice, table
 from nnray.runners.report.page import Section
 from nnray.runners.report.side_by_side import side_by_side
+from nnray.runners.sweep.best_first import state_of
 from nnray.runners.sweep.findings import broken, edges, failures, importance, judged, saved
 from nnray.runners.sweep.goal import Goal
 from nnray.runners.sweep.ledger import Ledger, Trial
@@ -23,7 +24,6 @@ from nnray.runners.sweep.plots.canvas import scale_of
 from nnray.runners.sweep.plots.history import best_so_far, groups
 from nnray.runners.sweep.plots.picture import Picture
 from nnray.runners.sweep.plots.scale import Scale
-from nnray.runners.sweep.ranking import state_of
 from nnray.runners.sweep.space import Space
 from nnray.runners.sweep.words import all_paths, number, short_names, words
 

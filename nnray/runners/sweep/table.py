@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.live import Live
 
 from nnray.runners.display import Screen
+from nnray.runners.sweep.best_first import state_of, trial_table
 from nnray.runners.sweep.journal import Ended, Event, Turned
 from nnray.runners.sweep.ledger import Ledger, Trial
-from nnray.runners.sweep.ranking import state_of, trial_table
 from nnray.runners.sweep.words import number, words
 
 _REFRESH_S = 0.25

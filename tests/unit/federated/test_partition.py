@@ -194,7 +194,7 @@ def test_more_natural_clients_than_groups_are_refused() -> None:
 
 
 def test_natural_clients_of_data_that_tell_none_are_refused() -> None:
-    with pytest.raises(DataError, match=r"natural needs to know who .*mnist \(by writer\)"):
+    with pytest.raises(DataError, match=r"natural needs to know who .*such as letters by writer"):
         natural(np.zeros(6, dtype=np.int64), 2, rng(), groups=None)
 
 

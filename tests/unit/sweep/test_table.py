@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from nnray.runners.sweep import table as tables
+from nnray.runners.sweep.best_first import trial_table
 from nnray.runners.sweep.journal import Turned
 from nnray.runners.sweep.ledger import Ledger
-from nnray.runners.sweep.ranking import trial_table
 from nnray.runners.sweep.table import LiveTable, TrialLines
 from nnray.runners.sweep.words import all_paths, number, short_names, words
 from tests.unit.sweep.bench import Bench
