@@ -19,9 +19,14 @@ from nnray.fields import PositiveInt
 from nnray.metrics import MetricSums
 from nnray.tasks.average_precision import average_precision, lrp_error, matched, score_bins
 from nnray.tasks.confusion import NAMED_CLASSES, metric_names
+from nnray.tasks.exhibit import Exhibit
+from nnray.tasks.overlays import boxed, legend, rows, shown_examples
 
 if TYPE_CHECKING:
     from nnray.data.splits import DataInfo
+
+_SURE = 0.5
+"""From which score on a box is shown."""
 
 
 def detection(
@@ -119,6 +124,23 @@ class Detection:
     def summarize_train(self, sums: MetricSums) -> dict[str, float]:
         """The sum of the model's losses."""
         return {"loss": sums.mean("loss")}
+
+    def exhibits(self, model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int) -> dict[str, Exhibit]:
+        """``boxes``: images with the boxes that they have, and with the surer ones that the model gives.
+
+        Args:
+            model: Gives boxes.
+            inputs: Of which a few are drawn.
+            targets: Their boxes.
+            seed: Of the draw.
+        """
+        chosen = shown_examples(len(inputs), seed=seed).to(inputs.device)
+        images, wanted = inputs[chosen], targets[chosen]
+        found = model(images)
+        sure = torch.where(found[..., 5:] >= _SURE, found[..., :1], -1)
+        pictures = (boxed(images, boxes) for boxes in (wanted, torch.cat([sure, found[..., 1:5]], -1)))
+        text = f"From above: the boxes that there are, those that the model gives a score of {_SURE} or more."
+        return {"boxes": rows(*pictures), "boxes_legend": legend(text, self.classes)}
 
     def confusion(self, sums: MetricSums) -> None:
         """None: a detection needs not belong to any target."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nnray.data.splits import NO_CLASS
@@ -21,6 +21,8 @@ from nnray.fields import Positive
 from nnray.metrics import Array, MetricSums
 from nnray.tasks.classification import confusion_counts, exact_sum
 from nnray.tasks.confusion import NAMED_CLASSES, class_counts, metric_names, quotient
+from nnray.tasks.exhibit import Exhibit
+from nnray.tasks.overlays import in_color, legend, masked, rows, shown_examples
 
 if TYPE_CHECKING:
     from nnray.data.splits import DataInfo
@@ -105,6 +107,27 @@ class Segmentation:
         return {
             "loss": float(sums.sums["loss"]) / places,
             "accuracy": float(sums.sums["correct"]) / places,
+        }
+
+    def exhibits(self, model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int) -> dict[str, Exhibit]:
+        """``masks``: images, what they show and what the model says they show; nothing of what is no image.
+
+        Args:
+            model: Gives logits for each place.
+            inputs: Of which a few are drawn.
+            targets: Their masks.
+            seed: Of the draw.
+        """
+        if inputs.ndim != 4 or targets.shape[1:] != inputs.shape[2:]:
+            return {}
+        chosen = shown_examples(len(inputs), seed=seed).to(inputs.device)
+        images, wanted = inputs[chosen], targets[chosen]
+        said = model(images).argmax(1)
+        both = (masked(images, mask, classes=self.classes) for mask in (wanted, said))
+        text = "From above: the image, the mask that it has, the mask that the model gives."
+        return {
+            "masks": rows(in_color(images), *both),
+            "masks_legend": legend(text, self.classes),
         }
 
     def confusion(self, sums: MetricSums) -> Array:
