@@ -68,17 +68,29 @@ def card(subject: Subject, given: Given, *, measured: Measured, files: Sequence[
         measured: The figures.
         files: Pictures that were drawn.
     """
-    settings = {key: value for key, value in flatten(subject.experiment).items() if value is not None}
     return [
-        _model(subject),
-        _data(subject, given),
+        *about_model(subject, given),
         _results(given, measured),
         _classes(measured),
         _calibration(measured),
         Part(title="Limits", points=limits(subject, given, measured=measured)),
         Part(title="Pictures", pictures={p: _PICTURES[p.name] for p in files if p.name in _PICTURES}),
         _use(subject),
-        Part(title="Settings", head=("setting", "value"), rows=[[k, str(v)] for k, v in settings.items()]),
+        *about_settings(subject),
+    ]
+
+
+def about_model(subject: Subject, given: Given) -> list[Part]:
+    """What a model is, and what it was trained and measured on."""
+    return [_model(subject), _data(subject, given)]
+
+
+def about_settings(subject: Subject) -> list[Part]:
+    """How a model was trained, and with which versions it was measured."""
+    settings = {key: value for key, value in flatten(subject.experiment).items() if value is not None}
+    rows = [[key, str(value)] for key, value in settings.items()]
+    return [
+        Part(title="Settings", head=("setting", "value"), rows=rows),
         Part(title="Versions", facts=_versions()),
     ]
 
@@ -90,7 +102,7 @@ def _model(subject: Subject) -> Part:
         "model": subject.experiment.model.name,
         "parameters": f"{count_parameters(subject.module):,}",
         "input": f"{' x '.join(map(str, info.input_shape))} numbers",
-        "classes": f"{info.num_classes}: {_some(info.classes)}",
+        "classes": f"{info.num_classes}: {_some(info.classes)}" if info.classes else "",
         "registered as": registered,
         "run": origin.run or origin.run_id,
         "epoch or round of the weights": origin.step or "",

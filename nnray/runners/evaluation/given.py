@@ -55,9 +55,9 @@ class Given:
         """Inputs and the model's labels, in order."""
         device = find_device(self.experiment.training.device)
         found: AnyBatches = evaluation_batches(self.experiment, self.split, device=device)
-        labels = self.labels.to(device)
+        labels, one_each = self.labels.to(device), self.info.targets == "class"
         for inputs, targets in found.epoch(0):
-            yield inputs, labels[targets]
+            yield inputs, labels[targets] if one_each else targets
 
     def __len__(self) -> int:
         return len(self.split)
@@ -100,6 +100,11 @@ def given_examples(subject: Subject, path: Path, *, part: Part | None, label: st
     split = _split(splits, part, where=str(path))
     _require_fit(splits.info, subject.info, where=str(path))
     labels = labels_by_name(splits.info.classes, subject.info.classes, where=str(path))
+    if splits.info.targets != "class" and splits.info.classes != subject.info.classes:
+        raise DataError(
+            f"{path}: its classes are {_listed(splits.info.classes)}; the model's, by label, "
+            f"{_listed(subject.info.classes)}: list them so"
+        )
     whole = part == "train" and splits.val is None and splits.test is None
     name = str(path) if whole else f"{path}, {part} split"
     key = path.stem if whole else f"{path.stem}.{part}"
@@ -191,5 +196,10 @@ def _split(splits: DataSplits, part: Part, *, where: str) -> Split:
 def _require_fit(info: DataInfo, known: DataInfo, *, where: str) -> None:
     if info.input_shape != known.input_shape:
         raise DataError(f"{where}: examples of shape {info.input_shape}; the model takes {known.input_shape}")
+    if (info.targets, info.target_shape) != (known.targets, known.target_shape):
+        raise DataError(
+            f"{where}: asks for {info.targets} of shape {list(info.target_shape)}; the model gives "
+            f"{known.targets} of shape {list(known.target_shape)}"
+        )
     if info.missing and not known.missing:
         raise DataError(f"{where}: values are missing; the model was trained on data without missing values")

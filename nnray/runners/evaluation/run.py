@@ -19,6 +19,7 @@ from nnray.evaluation.bootstrap import Interval
 from nnray.evaluation.calibration import fit_temperature
 from nnray.evaluation.predictions import Predictions, collect
 from nnray.evaluation.threshold import ThresholdBy, choose_threshold, with_threshold
+from nnray.runners.evaluation.by_task import measure_by_task, require_no_classes_asked, tells_classes
 from nnray.runners.evaluation.card import card
 from nnray.runners.evaluation.card_text import to_html, to_markdown
 from nnray.runners.evaluation.given import Given, given_examples, own_examples
@@ -80,7 +81,8 @@ class Evaluated(Outcome):
     def summary(self) -> str:
         """The figures that count, with their intervals."""
         lines = [f"{self.data}: {self.examples:,} examples"]
-        for name in (name for name in _SHOWN if name in self.metrics):
+        of_classes = [name for name in _SHOWN if name in self.metrics]
+        for name in of_classes if "log_loss" in of_classes else self.metrics:
             between = self.intervals.get(name)
             tail = f"   {between[0]:.4f} to {between[1]:.4f}" if between else ""
             lines.append(f"{name:18} {self.metrics[name]:.4f}{tail}")
@@ -111,12 +113,15 @@ def evaluate_model(subject: Subject, request: Request, *, root: Path = Path("run
     _require_sense(subject, request)
     given, own = _examples(subject, request)
     with findings(subject, "evaluate", root=root, out=request.out) as found, _on_device(subject):
-        measured = _measure(subject, given, request=request, own=own)
-        _write(found, given, measured)
-        key = given.key
-        numbers = {name: value for name, value in measured.metrics.items() if value == value}
-        found.metrics({f"{key}.{name}": value for name, value in numbers.items()})
-        found.metrics(dict(_ends(key, measured.intervals)))
+        if tells_classes(subject):
+            measured = _measure(subject, given, request=request, own=own)
+            _write(found, given, measured)
+            metrics, intervals = measured.metrics, measured.intervals
+        else:
+            metrics, intervals = measure_by_task(found, given), {}
+        numbers = {name: value for name, value in metrics.items() if value == value}
+        found.metrics({f"{given.key}.{name}": value for name, value in numbers.items()})
+        found.metrics(dict(_ends(given.key, intervals)))
     origin = subject.origin
     return Evaluated(
         verb="evaluate",
@@ -130,13 +135,16 @@ def evaluate_model(subject: Subject, request: Request, *, root: Path = Path("run
         data=given.name,
         split=given.part,
         examples=len(given),
-        intervals={name: [interval.low, interval.high] for name, interval in measured.intervals.items()},
+        intervals={name: [interval.low, interval.high] for name, interval in intervals.items()},
         folder=str(found.folder),
     )
 
 
 def _require_sense(subject: Subject, request: Request) -> None:
     """Refuse what would mislead."""
+    if not tells_classes(subject):
+        asked = {"temperature": request.temperature, "threshold_by": request.threshold_by is not None}
+        require_no_classes_asked(subject, asked=asked)
     problems = []
     fitted = request.temperature or request.threshold_by is not None
     if fitted and request.data is None and request.part == "val":
