@@ -79,10 +79,8 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
+def write_files(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files of a data set, in the published format."""
     if name in ("mnist", "fashion_mnist"):
         write_idx(folder, PUBLISHED[name])
     elif name == "cifar10":
@@ -101,6 +99,13 @@ def files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         WRITERS[name](folder)
     else:
         assert name in FILELESS, f"write small files for {name}"
+
+
+@pytest.fixture
+def files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_files(name, folder, monkeypatch)
     return folder
 
 
