@@ -78,6 +78,7 @@ CATALOG: Mapping[str, Mapping[str, str]] = {
     "task": {
         "classification": "nnray.tasks.classification:classification",
         "language": "nnray.tasks.language:language",
+        "regression": "nnray.tasks.regression:regression",
         "rating": "nnray.tasks.rating:rating",
         "forecasting": "nnray.tasks.forecasting:forecasting",
         "reconstruction": "nnray.tasks.reconstruction:reconstruction",

@@ -11,6 +11,7 @@ from torch import nn
 from nnray.data.splits import DataInfo
 from nnray.fields import Activation, Initialization, PositiveInt, Probability
 from nnray.models.layers import ACTIVATIONS, dropout_layer, initialize, stack, vector_norm
+from nnray.models.tabular import answers
 
 
 def mlp(
@@ -41,5 +42,5 @@ def mlp(
             (f"dropout{number}", dropout_layer(dropout)),
         ]
         width = units
-    net = stack(*layers, ("output", nn.Linear(width, info.num_classes)))
+    net = stack(*layers, *answers(info, width))
     return initialize(net, init, activation=activation)

@@ -156,9 +156,14 @@ def rows_to_vectors(info: DataInfo, model: str, *, embedding: int) -> tuple[nn.M
 
 
 def answers(info: DataInfo, width: int) -> list[tuple[str, nn.Module]]:
-    """The last layer: logits of classes, or as many numbers as are to be answered, in their shape."""
+    """The last layer: logits of classes, or as many numbers as are to be answered, in their shape.
+
+    Raises:
+        DataError: Boxes are to be answered.
+    """
     shape = info.output_shape
-    assert shape is not None, info.targets
+    if shape is None:
+        raise DataError(f"a network of vectors can't answer with {info.targets}, for which {info.name} asks")
     output = ("output", nn.Linear(width, prod(shape)))
     return [output] if len(shape) == 1 else [output, ("shape", nn.Unflatten(1, shape) if shape else Only())]
 

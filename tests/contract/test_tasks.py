@@ -24,6 +24,7 @@ LOSS_INSIDE = {"detection"}
 # What a task is told of its data beside their classes, where that is more than a class for each example.
 OTHER: dict[str, dict[str, Any]] = {
     "rating": {"targets": "numbers", "target_shape": ()},
+    "regression": {"targets": "numbers", "target_shape": ()},
     "detection": {"input_shape": (1, 8, 8), "targets": "boxes", "target_shape": (3, 5)},
     "reconstruction": {"targets": "numbers", "target_shape": (3,)},
     "adversarial_generation": {"targets": "numbers", "target_shape": (3,)},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from nnray.data.splits import DataInfo
 from nnray.errors import DataError
+from nnray.models.mlp import mlp
 from nnray.models.preprocess import preprocess, require_outputs
 from nnray.models.tabular import Cells, tabular_mlp, tabular_resnet
 from nnray.seeding import torch_seeded
@@ -102,3 +105,25 @@ def test_blocks_of_a_resnet_add_to_what_came_in() -> None:
             nn.init.zeros_(parameter)
         x = torch.rand(4, 8)
         assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("build", [*MODELS, mlp], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_numbers_come_in_the_shape_of_targets_and_in_their_units(build: Any, shape: tuple[int, ...]) -> None:
+    """Fresh networks answer near the mean of the targets, as outputs are in their deviations."""
+    count = shape[0] if shape else 1
+    info = DataInfo(
+        "rows", (3,), (), targets="numbers", target_shape=shape,
+        target_mean=(1000.0,) * count, target_std=(2.0,) * count,
+    )  # fmt: skip
+    model = preprocess(build(info), info).eval()
+    answers = model(torch.randn(5, 3, generator=torch.Generator().manual_seed(0)))
+    assert answers.shape == (5, *shape)
+    assert ((answers - 1000).abs() < 20).all()
+
+
+@pytest.mark.parametrize("build", [*MODELS, mlp], ids=lambda build: build.__name__)
+def test_boxes_are_refused(build: Any) -> None:
+    info = DataInfo("drawn", (3,), ("disc",), targets="boxes", target_shape=(2, 5))
+    with pytest.raises(DataError, match="can't answer with boxes, for which drawn asks"):
+        build(info)
