@@ -1,7 +1,7 @@
 """Every job on a small slice: made up files in the place of what it reads, few examples, short epochs.
 
 A new job is covered as soon as its file is there: by files like those that the contract suite writes for its
-data set, and by the overrides that fit its sections. What needs larger files, or fewer examples, says so here.
+data set, and by the overrides that fit its sections. What needs larger files or fewer examples says so here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def small(path: Path, **changes: Any) -> Experiment:
 
 
 def small_federated(path: Path) -> Experiment:
-    """A job with 3 rounds of clients in this process; one without a ``federated`` section gets a plain one."""
+    """A job with 3 rounds of clients in this process; without a ``federated`` section, of two plain ones."""
     federated = load(path).federated
     if federated is None:
         return small(path, federated=_FEDERATED)
