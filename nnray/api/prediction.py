@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nnray.runners.prediction.write import Format
     from nnray.runners.results import Result
 
-_TABLES = ("csv", "parquet")
+_TABLES, _TEXTS = ("csv", "parquet"), "text_csv"
 
 
 def predict(
@@ -32,17 +32,19 @@ def predict(
     on_ray: bool = False,
     **opening: Unpack[Opening],
 ) -> Predictions:
-    """Classify pictures, or rows of tables and arrays.
+    """Classify pictures, texts, or rows of tables and arrays.
 
     Args:
         model: A trained model: what training gave, or any name that it has.
-        inputs: Pictures, CSV, Parquet and .npz files (array ``x``), and folders of them.
+        inputs: Pictures, CSV, Parquet and .npz files (array ``x``), texts, one a line of a .txt file, and
+            folders of them.
         out: A file that ends in .csv, .json or .parquet, or an open stream of text; None keeps the answers.
         file_format: How ``out`` is written; None reads it off its name.
         batch_size: Inputs at a time.
         probabilities: Whether to give those of all classes.
         label: Column of tables to pass over; None: the one that the model's experiment names.
-        columns: Columns to take, in the model's order; none: as its experiment, else all but the label.
+        columns: Columns to take, in the model's order; none: as its experiment, else all but the label; of
+            texts the one that holds them, by default ``text``.
         resize: Whether to scale pictures of another size than the model takes.
         skip_unreadable: Whether to pass over what can't be read, rather than to fail.
         on_ray: Whether to use the Ray cluster at ``RAY_ADDRESS``, or all cores of this machine.
@@ -74,6 +76,10 @@ def predict(
 def _columns(experiment: Experiment, label: str | None, *, columns: Sequence[str]) -> dict[str, Any]:
     """Label, inputs and pictures of tables: as asked for, else as the experiment has them."""
     known: Mapping[str, Any] = {}
+    if experiment.data.name == _TEXTS:
+        known = experiment.data.component.kwargs
+        named = {"delimiter": known.get("delimiter", ","), "label": label or known.get("label")}
+        return {**named, "columns": columns or [known[key] for key in ("text",) if key in known]}
     if experiment.data.name in _TABLES:
         known = experiment.data.component.kwargs
     return {

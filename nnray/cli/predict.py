@@ -28,7 +28,7 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT",
-        help="Pictures, .csv, .parquet and .npz files (array x), and folders of them.",
+        help="Pictures, .csv, .parquet, .npz (array x) and .txt files (a text a line), and folders of them.",
         show_default=False,
     ),
 ]

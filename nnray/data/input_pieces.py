@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Kind = Literal["pictures", "csv", "parquet", "npz"]
+Kind = Literal["pictures", "csv", "parquet", "npz", "texts"]
 BLOCK_BYTES = 4 << 20
 """What is held of a file at a time, about."""
 
@@ -30,6 +30,8 @@ class Reading:
         columns: Of a table, those that are the inputs, in order; none named: all but the label.
         image: Column of encoded pictures, in Parquet files.
         resize: Whether to scale pictures of other sizes.
+        encoder: How texts become ids of tokens, as JSON; empty where the model takes no texts.
+        delimiter: Between the columns of a CSV file of texts.
     """
 
     shape: tuple[int, ...]
@@ -38,6 +40,8 @@ class Reading:
     columns: tuple[str, ...] = ()
     image: str | None = None
     resize: bool = False
+    encoder: str = ""
+    delimiter: str = ","
 
     @property
     def is_image(self) -> bool:
@@ -103,7 +107,7 @@ class Portion:
 
     Args:
         names: Of the inputs: a picture's path, or ``FILE:ROW`` with rows counted from 0.
-        values: Float32, images from 0 to 1, ``[n, *shape]``.
+        values: Float32, images from 0 to 1, ``[n, *shape]``; int64 of tokens.
         unreadable: What else is there.
         converted: Pictures by the colours that they had, where they had to be changed.
     """

@@ -1,4 +1,4 @@
-"""What a model is asked about: pictures, tables and arrays in files, as inputs in blocks of some MiB.
+"""What a model is asked about: pictures, texts, tables and arrays in files, as inputs in blocks of some MiB.
 
 Nothing is held but the block at hand, so a million rows take no more memory than a thousand. What can't be
 read is collected with its reason, to be told of all at once.
@@ -31,7 +31,7 @@ class Block:
         inputs: As models take them: pixels from 0 to 1, numbers as they are, NaN where missing.
 
     Shape:
-        inputs: ``[n, C, H, W]`` or ``[n, F] float32``.
+        inputs: ``[n, C, H, W]`` or ``[n, F] float32``, or ``[n, T] int64`` of tokens.
     """
 
     names: list[str]
@@ -115,7 +115,7 @@ class Inputs:
 
     def pieces(self) -> Iterator[Piece | Unreadable]:
         """What to read, in order, for those who read elsewhere."""
-        return pieces_of(files_of(self.paths), self.reading)
+        return pieces_of(files_of(self.paths, texts=bool(self.reading.encoder)), self.reading)
 
     def __iter__(self) -> Iterator[Block]:
         """All inputs, in order.
@@ -165,8 +165,9 @@ def read_inputs(
     image: str | None = None,
     resize: bool = False,
     skip_unreadable: bool = False,
+    delimiter: str = ",",
 ) -> Inputs:
-    """Inputs of a model from pictures, CSV, Parquet and .npz files, and folders of them.
+    """Inputs of a model from pictures, texts, CSV, Parquet and .npz files, and folders of them.
 
     Args:
         paths: Files and folders, in order; folders with all that is in them, by name.
@@ -176,10 +177,20 @@ def read_inputs(
         image: Column of encoded pictures in Parquet files.
         resize: Whether to scale pictures of other sizes.
         skip_unreadable: Whether to go on without what can't be read.
+        delimiter: Between the columns of a CSV file of texts.
 
     Raises:
-        DataError: A path is not there, or of an unknown kind.
+        DataError: A path is not there, or of an unknown kind; or the model takes ids of tokens, and doesn't
+            know how texts become them.
     """
     require_there(paths)
-    reading = Reading(info.input_shape, info.missing, label, tuple(columns), image, resize)
+    if info.vocabulary and not info.encoder:
+        raise DataError(
+            f"the model takes ids of tokens, and its data set {info.name} says nothing of how texts become "
+            "them: return an encoder with the data"
+        )
+    encoder = info.encoder if info.vocabulary else ""
+    reading = Reading(
+        info.input_shape, info.missing, label, tuple(columns), image, resize, encoder, delimiter
+    )
     return Inputs(tuple(map(str, paths)), reading, skip_unreadable)

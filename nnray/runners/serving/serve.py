@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 
-import torch
-
 from nnray import __version__
 from nnray.runners.features import feature_names
 from nnray.runners.serving.app import Application, Limits
@@ -35,7 +33,7 @@ def application(
     """
     signature = Signature.of(subject.info, most=max_examples, columns=feature_names(subject))
     engine = Engine(subject.module, batch_size=batch_size, threads=threads)
-    engine.warm_up(torch.zeros(1, *signature.shape))
+    engine.warm_up(subject.info.blank(1))
     about = {
         "model": subject.origin.model_uri or subject.reference,
         "model_sha256": subject.sha256,

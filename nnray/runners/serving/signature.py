@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nnray.data.splits import DataInfo
+from nnray.data.tokens import Tokenizer, from_json
 from nnray.runners.serving.refusal import Refusal, bad_request
 
 _SLACK = 1e-4
@@ -42,6 +43,8 @@ class Signature:
         missing: Whether values may be missing: null, or NaN.
         most: Examples of a request.
         columns: Names of a vector's values, in their order; empty where they are not known.
+        tokens: How many ids of tokens there are, for a model of texts; 0 for numbers.
+        tokenizer: Makes ids of texts; None where the model doesn't know how.
     """
 
     shape: tuple[int, ...]
@@ -49,36 +52,41 @@ class Signature:
     missing: bool = False
     most: int = 10_000
     columns: tuple[str, ...] = ()
+    tokens: int = 0
+    tokenizer: Tokenizer | None = None
 
     @classmethod
     def of(cls, info: DataInfo, *, most: int = 10_000, columns: tuple[str, ...] = ()) -> Signature:
         """The signature of a model of these data."""
-        return cls(info.input_shape, info.classes, info.missing, most, columns)
+        tokenizer = from_json(info.encoder) if info.vocabulary and info.encoder else None
+        tokens = info.vocabulary
+        return cls(info.input_shape, info.classes, info.missing, most, columns, tokens, tokenizer)
 
     def tensor(self, examples: Any) -> Tensor:
         """The examples of a request, checked.
 
         Args:
-            examples: Lists of lists of numbers, as JSON has them.
+            examples: Lists of lists of numbers, as JSON has them; of a model of texts also a list of texts.
 
         Returns:
-            ``[B, *shape]`` float32.
+            ``[B, *shape]`` float32, or int64 of tokens.
 
         Raises:
             Refusal: They are not what the model takes; says which and why.
         """
         self._check_count(examples)
+        if self.tokenizer is not None and str in map(type, examples):
+            return self.tokenizer.encode(_texts(examples))
         flat = self._flatten(examples)
         self._check_types(flat)
         inputs = torch.from_numpy(_floats(flat)).reshape(len(examples), *self.shape)
         self._check_values(inputs)
-        return inputs
+        return inputs.long() if self.tokens else inputs
 
     def _check_count(self, examples: Any) -> None:
         if not isinstance(examples, list):
-            raise bad_request(
-                f"expected a list of examples of shape {list(self.shape)}, got {kind(examples)}"
-            )
+            like = "texts" if self.tokenizer is not None else f"examples of shape {list(self.shape)}"
+            raise bad_request(f"expected a list of {like}, got {kind(examples)}")
         if not examples:
             raise bad_request("there is no example in the request; send at least one")
         if len(examples) > self.most:
@@ -116,6 +124,8 @@ class Signature:
             allowed |= torch.isnan(by_example)
         if found := _first(by_example, ~allowed):
             raise bad_request(f"example {found[0]} holds {found[1]}; every value must be a finite number")
+        if self.tokens:
+            self._check_ids(by_example)
         if len(self.shape) == 1:
             return
         if found := _first(by_example, (by_example < -_SLACK) | (by_example > 1 + _SLACK)):
@@ -124,10 +134,23 @@ class Signature:
             )
             raise bad_request(sentence)
 
+    def _check_ids(self, inputs: Tensor) -> None:
+        wrong = (inputs != inputs.floor()) | (inputs < 0) | (inputs >= self.tokens)
+        if found := _first(inputs, wrong):
+            sentence = f"example {found[0]} holds the token {found[1]:g}; ids go from 0 to {self.tokens - 1}"
+            raise bad_request(f"{sentence}: send texts" if self.tokenizer is not None else sentence)
+
 
 def kind(value: Any) -> str:
     """What a value of JSON is called in a message."""
     return _KINDS.get(type(value), type(value).__name__)
+
+
+def _texts(examples: list[Any]) -> list[str]:
+    wrong = next((i for i, value in enumerate(examples) if type(value) is not str), None)
+    if wrong is not None:
+        raise bad_request(f"example {wrong} is {kind(examples[wrong])}; expected a text, as others are")
+    return examples
 
 
 def _first(values: Tensor, wrong: Tensor) -> tuple[int, float] | None:

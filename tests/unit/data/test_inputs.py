@@ -330,9 +330,9 @@ def test_a_picture_is_no_row(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("")
-    with pytest.raises(DataError, match=r"nowhere: there is no such file(.|\n)*a.txt: can't be told.*\.csv"):
-        read_inputs([tmp_path / "nowhere", tmp_path / "a.txt"], ROWS)
+    (tmp_path / "a.doc").write_text("")
+    with pytest.raises(DataError, match=r"nowhere: there is no such file(.|\n)*a.doc: can't be told.*\.csv"):
+        read_inputs([tmp_path / "nowhere", tmp_path / "a.doc"], ROWS)
     with pytest.raises(DataError, match="no inputs are given"):
         read_inputs([], ROWS)
     (tmp_path / "empty").mkdir()
