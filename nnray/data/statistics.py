@@ -62,9 +62,12 @@ def target_moments(targets: Tensor, info: DataInfo) -> Moments:
         targets: Of the training split.
         info: What is known of them.
     """
-    if info.targets != "numbers":
-        return (), ()
-    return moments(targets if targets.ndim > 1 else targets[:, None])
+    return moments(by_channel(targets)) if info.targets == "numbers" else ((), ())
+
+
+def by_channel(targets: Tensor) -> Tensor:
+    """Targets that are numbers as moments are taken of them: one for each example is a channel of its own."""
+    return targets if targets.ndim > 1 else targets[:, None]
 
 
 def finish(mean: Tensor, variance: Tensor) -> Moments:

@@ -84,7 +84,7 @@ def federated_moments(inputs: Tensor, partition: Partition) -> Moments:
     """Mean and standard deviation over the clients of a partition, as `data.statistics.moments` has them.
 
     Args:
-        inputs: Of all training examples; those of no client are left out.
+        inputs: Of all training examples, or their targets by channel; those of no client are left out.
         partition: Who has which. Small clients answer together, as those of one worker do.
     """
     mean = mean_of(merged(sums(inputs[index]) for index in _questioned(partition)))

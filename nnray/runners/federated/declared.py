@@ -7,12 +7,14 @@ the task what it measures of blank examples; whatever is not of that form later 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from nnray.assembly import build_task
-from nnray.data.splits import DataInfo, Examples
+from nnray.data.splits import DataInfo, Examples, TargetKind
+from nnray.errors import DataError
 from nnray.evaluation.evaluate import evaluate
 from nnray.federated.exact import to_sums
 from nnray.federated.outcome import ClientReport, Outcome, RoundStart, size_of, with_buffers
@@ -23,6 +25,8 @@ from nnray.runners.federated.egress import VECTOR, Declared, Form, Payload, Sche
 from nnray.runners.federated.setting import Setting, build_flat, make_strategy
 
 ABOUT, SUMS, READY, UPDATE, MEASURES = "about", "sums", "ready", "update", "measures"
+TARGET_SUMS = "target_sums"
+_KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
 _WEIGHT, _NUMBER, _NUMBER_WEIGHT, _KEPT, _INTS = (
     "weight.",
     "number.",
@@ -39,6 +43,7 @@ def about_schema() -> Schema:
     count = Form(torch.int64)
     shape = Form(torch.int64, (-1,))
     tensors = {"input_shape": shape, "num_examples": count, "missing": Form(torch.bool)}
+    tensors |= {"targets": count, "target_shape": shape}
     return {ABOUT: Declared(tensors, most_words=_MOST_CLASSES)}
 
 
@@ -48,26 +53,44 @@ def about(info: DataInfo, *, num_examples: int, client: int) -> Payload:
         "input_shape": torch.tensor(info.input_shape),
         "num_examples": torch.tensor(num_examples),
         "missing": torch.tensor(info.missing),
+        "targets": torch.tensor(_KINDS.index(info.targets)),
+        "target_shape": torch.tensor(info.target_shape, dtype=torch.int64),
     }
     return Payload(ABOUT, client, tensors=tensors, words=info.classes)
 
 
 def read_about(payload: Payload, *, name: str) -> tuple[DataInfo, int]:
     """What a data set is like, by what a site told, and how many examples it has."""
-    shape = tuple(int(length) for length in payload.tensors["input_shape"])
-    info = DataInfo(name, shape, payload.words, missing=bool(payload.tensors["missing"]))
-    return info, int(payload.tensors["num_examples"])
+    tensors = payload.tensors
+    shape, target_shape = (tuple(map(int, tensors[key])) for key in ("input_shape", "target_shape"))
+    kind = int(tensors["targets"])
+    if not 0 <= kind < len(_KINDS):
+        raise DataError(f"{name}: a site tells of targets of kind {kind}; allowed: 0 to {len(_KINDS) - 1}")
+    info = DataInfo(
+        name,
+        shape,
+        payload.words,
+        missing=bool(tensors["missing"]),
+        targets=_KINDS[kind],
+        target_shape=target_shape,
+    )
+    return info, int(tensors["num_examples"])
 
 
 def sums_schema(info: DataInfo) -> Schema:
-    """What a site tells of each channel or feature: a count and a sum."""
-    shape = info.input_shape[:1]
-    return {SUMS: Declared({"count": Form(torch.int64, shape), "total": Form(torch.float64, shape)})}
+    """What a site tells of each channel or feature: a count and a sum; of targets that are numbers, too."""
+    shapes = {SUMS: info.input_shape[:1]}
+    if info.targets == "numbers":
+        shapes[TARGET_SUMS] = info.target_shape[:1] or (1,)
+    return {
+        kind: Declared({"count": Form(torch.int64, shape), "total": Form(torch.float64, shape)})
+        for kind, shape in shapes.items()
+    }
 
 
-def told_sums(sums: Sums, *, client: int) -> Payload:
+def told_sums(sums: Sums, *, client: int, kind: str = SUMS) -> Payload:
     """That payload."""
-    return Payload(SUMS, client, tensors={"count": sums.count, "total": sums.total})
+    return Payload(kind, client, tensors={"count": sums.count, "total": sums.total})
 
 
 def read_sums(payload: Payload) -> Sums:
@@ -140,8 +163,9 @@ _NO_REPORT = ClientReport(0, 1, 1, 0.0, 0.0)
 
 def blank(info: DataInfo, count: int) -> Examples:
     """Examples of a data set's form without anything in them; they take no memory."""
-    inputs = torch.zeros(()).expand(count, *info.input_shape)
-    return Examples(inputs, torch.zeros((), dtype=torch.int64).expand(count))
+    dtype = torch.int64 if info.targets in ("class", "classes") else torch.float32
+    targets = torch.zeros((), dtype=dtype).expand(count, *info.target_shape)
+    return Examples(torch.zeros(()).expand(count, *info.input_shape), targets)
 
 
 def _measures(sums: MetricSums) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from nnray.assembly import build_loss, build_model, build_task
 from nnray.assembly.transfer import begin
 from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
-from nnray.data.statistics import of_quantities
+from nnray.data.statistics import by_channel, of_quantities
 from nnray.errors import ConfigError, Problem
 from nnray.federated.attacks.attack import stamped
 from nnray.federated.client import ClientTrainer
@@ -104,6 +104,9 @@ def make_setting(experiment: Experiment, splits: DataSplits, *, tests: bool = Tr
     if info.mean:
         mean, std = of_quantities(federated_moments(train.inputs, population), info)
         info = replace(info, mean=mean, std=std)
+    if info.target_std:
+        target_mean, target_std = federated_moments(by_channel(train.targets), population)
+        info = replace(info, target_mean=target_mean, target_std=target_std)
     if (said := traits(make_strategy(experiment))).pooled:
         if partition.noise is not None:
             message = "has no client whose noise an example could have: take another partition"

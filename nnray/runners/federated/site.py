@@ -16,6 +16,7 @@ from nnray.assembly import load_data
 from nnray.config import Experiment, SiteConfig, require_federated
 from nnray.data.root import data_root
 from nnray.data.splits import DataInfo, Examples
+from nnray.data.statistics import by_channel
 from nnray.errors import ConfigError, Problem
 from nnray.federated.outcome import RoundStart
 from nnray.federated.partitions.holdout import hold_out
@@ -94,11 +95,18 @@ class Site:
         self._gate.schema = {**self._gate.schema, **declared.sums_schema(splits.info)}
         return declared.about(splits.info, num_examples=len(splits.train), client=self._client)
 
-    def sums(self, sizes: Index, mean: torch.Tensor | None) -> Payload:
-        """Tell count and sum of each feature over the examples to train on, or of squared distances."""
+    def sums(self, sizes: Index, mean: torch.Tensor | None, kind: str = declared.SUMS) -> Payload:
+        """Tell count and sum of each feature over the examples to train on, or of squared distances.
+
+        Args:
+            sizes: Examples of each site.
+            mean: That distances are from; None for the values themselves.
+            kind: Of inputs, or of targets.
+        """
         own, _ = self._cut(sizes)
-        inputs = self._train.inputs[torch.from_numpy(own.examples)]
-        return declared.told_sums(sums(inputs, mean=mean), client=self._client)
+        values = by_channel(self._train.targets) if kind == declared.TARGET_SUMS else self._train.inputs
+        known = sums(values[torch.from_numpy(own.examples)], mean=mean)
+        return declared.told_sums(known, client=self._client, kind=kind)
 
     def ready(self, sizes: Index, info: DataInfo) -> Payload:
         """Make what trains."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nnray.config import Experiment, require_federated
 from nnray.data.splits import DataInfo, DataSplits
-from nnray.data.statistics import finish
+from nnray.data.statistics import Moments, finish
 from nnray.errors import ClientFailure, ConfigError, DataError, Problem
 from nnray.federated.outcome import Failed, Outcome, RoundStart
 from nnray.federated.partitions.partition import Index, Partition, starts_of
@@ -146,6 +146,9 @@ class Sites:
         if self._experiment.data.normalize:
             mean, std = self._moments(sizes)
             info = replace(info, mean=mean, std=std)
+        if info.targets == "numbers":
+            target_mean, target_std = self._moments(sizes, declared.TARGET_SUMS)
+            info = replace(info, target_mean=target_mean, target_std=target_std)
         # Of what was told, not of data: by a digest of these whoever has a guess at them could try it.
         info = replace(info, digest=hashlib.sha256(b"".join(told)).hexdigest())
         setting = _setting(self._experiment, info, sizes)
@@ -153,12 +156,12 @@ class Sites:
         self._sound(map(self._read, self._actors.ready(sizes, info)))
         return setting
 
-    def _moments(self, sizes: Index) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        mean = mean_of(self._sums(sizes, None))
-        return finish(mean, mean_of(self._sums(sizes, mean)))
+    def _moments(self, sizes: Index, kind: str = declared.SUMS) -> Moments:
+        mean = mean_of(self._sums(sizes, None, kind))
+        return finish(mean, mean_of(self._sums(sizes, mean, kind)))
 
-    def _sums(self, sizes: Index, mean: Tensor | None) -> Sums:
-        found = self._sound(self._asked("sums", self._everywhere, lambda client: (sizes, mean)))
+    def _sums(self, sizes: Index, mean: Tensor | None, kind: str) -> Sums:
+        found = self._sound(self._asked("sums", self._everywhere, lambda client: (sizes, mean, kind)))
         return merged(map(declared.read_sums, found))
 
     def _sound(self, answers: Any) -> list[Payload]:
@@ -211,4 +214,5 @@ def _setting(experiment: Experiment, info: DataInfo, sizes: Index) -> Setting:
 
 
 def _form(info: DataInfo) -> str:
-    return f"{list(info.input_shape)} of {info.num_classes} classes{', some missing' if info.missing else ''}"
+    wanted = f"{info.num_classes} classes" if info.classes else f"{info.targets} {list(info.target_shape)}"
+    return f"{list(info.input_shape)} of {wanted}{', some missing' if info.missing else ''}"
