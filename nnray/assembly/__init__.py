@@ -14,9 +14,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from nnray.assembly.loss import build_loss, is_plain
 from nnray.assembly.model import build_model, build_task
+from nnray.assembly.step import build_step, build_turns
 from nnray.assembly.transfer import begin, groups_of
 from nnray.config import Experiment, ParallelConfig, flatten
 from nnray.data.batches import Batches
+from nnray.data.buckets import require_texts
 from nnray.data.prepare import prepare
 from nnray.data.splits import DataInfo, DataSplits, Examples, Split
 from nnray.data.stream import Reader, Streamed, Streams, read_here
@@ -41,6 +43,7 @@ from nnray.training.replicas import own_device, replicate
 from nnray.training.startup import spare_compiler_import, unwrap_step
 from nnray.training.state import TrainState, moving_average
 from nnray.training.step import GradientStep, LossFn
+from nnray.training.turns import TurnStep
 
 __all__ = [
     "AnyBatches",
@@ -50,6 +53,7 @@ __all__ = [
     "build_loss",
     "build_model",
     "build_task",
+    "build_turns",
     "evaluation_batches",
     "global_batch_size",
     "is_plain",
@@ -69,6 +73,7 @@ _LEAVE_WEIGHTS = (
 
 AnyBatches = Batches | StreamBatches
 AnyTrainingBatches = AnyBatches | PoissonBatches
+AnyStep = GradientStep | PrivateStep | TurnStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class Assembly:
     train: AnyTrainingBatches
     val: AnyBatches
     loss_fn: LossFn
-    step_fn: GradientStep | PrivateStep
+    step_fn: AnyStep
     device: torch.device
     ranks: Ranks = ALONE
     plan: Plan | None = None
@@ -194,11 +199,11 @@ def assemble(experiment: Experiment, splits: DataSplits | None = None, *, ranks:
     if ranks.size > 1 and not state.is_sharded:
         state.replica = replicate(state.model, ranks, device=device, example=splits.info.blank())
     val = evaluation_batches(experiment, splits.val, device=device, ranks=ranks)
-    step_fn = _step(experiment, device=device)
+    loss_fn = build_loss(experiment, task, info=splits.info)
+    step_fn: AnyStep = build_step(experiment, state.model, task=task, loss_fn=loss_fn, device=device)
     if privacy is not None and plan is not None:
         common: dict[str, Any] = {"plan": plan, "task": task, "info": splits.info, "l1": training.l1}
         step_fn = step_of(privacy, state.model, seed=private_seed(experiment, splits.info), **common)
-    loss_fn = build_loss(experiment, task, info=splits.info)
     return Assembly(experiment, splits, task, state, train, val, loss_fn, step_fn, device, ranks, plan)
 
 
@@ -247,6 +252,9 @@ def _training_batches(
         names = [component.name for component in experiment.data.augment]
         require_own(list(zip(names, augment, strict=True)), splits.info)
         return PoissonBatches(splits.train, **common)
+    if experiment.training.length_buckets:
+        require_texts(splits)
+        common["pooled"] = experiment.training.length_buckets
     return _batches(
         splits.train,
         **common,
@@ -258,17 +266,6 @@ def _training_batches(
 
 def _batches(split: Split, **options: Any) -> AnyBatches:
     return StreamBatches(split, **options) if isinstance(split, Streamed) else Batches(split, **options)
-
-
-def _step(experiment: Experiment, *, device: torch.device) -> GradientStep | PrivateStep:
-    training = experiment.training
-    return GradientStep(
-        accumulate=training.accumulate,
-        max_grad_norm=training.max_grad_norm,
-        l1=training.l1,
-        precision=training.precision,
-        device=device,
-    )
 
 
 def _train_state(

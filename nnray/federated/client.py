@@ -37,6 +37,7 @@ from nnray.federated.pulled import Terms, frozen
 from nnray.federated.strategy import ClientUpdate, Message, Pull, Stage, Staged, Strategy, Vectors, traits
 from nnray.federated.weights import FlatModel, Weights
 from nnray.seeding import torch_seeded
+from nnray.tasks.turns import require_parts
 from nnray.training.regularization import add_l1
 from nnray.training.state import Optimizer
 
@@ -89,6 +90,7 @@ class ClientTrainer:
         alter: Alter | None = None,
         on_client: Callable[[int], None] = lambda client: None,
     ) -> None:
+        require_parts(local.turns, model)
         self.flat = FlatModel(model)
         self._strategy, self._local, self._on_client = strategy, local, on_client
         self._traits = traits(strategy)
@@ -229,6 +231,9 @@ class ClientTrainer:
         with torch_seeded(local.seed, *path, "dropout"), frozen(self.flat, pull.frozen):
             for step, (x, y) in enumerate(self._holdings.batches(inputs, targets, local=local, path=path)):
                 for _ in range(pull.repeat):
+                    if local.turns:
+                        losses.append(self._learn_in_turn(x, y, optimizer, terms=terms, step=step))
+                        continue
                     loss = self._backward(x, y, num_examples=len(targets), path=path, step=step)
                     self._step(optimizer, terms)
                     losses.append(loss if len(y) else None)
@@ -264,6 +269,20 @@ class ClientTrainer:
         _, loss = loss_fn(self.flat.module, x, y)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def _learn_in_turn(
+        self, x: Tensor, y: Tensor, optimizer: Optimizer, *, terms: Terms, step: int
+    ) -> Tensor:
+        """A step of each part of the model that is due; the sum of their losses comes back."""
+        model, losses = self.flat.module, list[Tensor]()
+        for turn in (turn for turn in self._local.turns if turn.is_due(step)):
+            with turn.announced(model):
+                _, loss = turn.loss_of(model, x, y)
+                loss.backward()  # type: ignore[no-untyped-call]
+            turn.keep_own(model)
+            self._step(optimizer, terms)
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
 
     def _step(self, optimizer: Optimizer, terms: Terms) -> None:
         """Go by the gradient that is there, and clear it."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nnray.data.batches import Augmentation
 from nnray.federated.orders import permutations
 from nnray.federated.strategy import Pull, Stage, Staged, Strategy, traits
+from nnray.tasks.turns import Turn
 from nnray.training.state import Optimizer
 from nnray.training.step import LossFn
 
@@ -63,6 +64,7 @@ class LocalTraining:
         by_pixel: Whether images are laid out by pixel, not by channel.
         seed: Of the experiment.
         private: Draws batches and makes gradients, where each example is protected.
+        turns: Parts of the model that learn in turn, each by a loss of its own; none where it learns at once.
     """
 
     loss_fn: LossFn
@@ -77,6 +79,7 @@ class LocalTraining:
     by_pixel: bool = False
     seed: int = 0
     private: Privacy | None = None
+    turns: tuple[Turn, ...] = ()
 
     def num_steps(self, num_examples: int) -> int:
         """Steps that a client of so many examples takes."""

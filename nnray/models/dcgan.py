@@ -1,4 +1,4 @@
-"""A generator and a critic of images that are trained in one pass, each by its own gradient alone.
+"""A generator and a critic of images, each of which learns by its own gradient alone.
 
 Outputs for one example are the critic's scores: of the example; of a made image, for the critic to learn by;
 of the same image, for the generator to learn by; and, if asked, the norm of the critic's gradient between the
@@ -8,18 +8,15 @@ example and the image.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from nnray.data.splits import DataInfo
-from nnray.errors import DataError
 from nnray.fields import PositiveInt, Probability
 from nnray.models.layers import BatchNorm2d, dropout_layer, image_norm, image_shape, stack
-from nnray.seeding import torch_rng
 
 
 def dcgan(
@@ -78,24 +75,38 @@ class Adversaries(nn.Module):
         super().__init__()
         self.generator, self.critic = generator, critic
         self.shape, self.latent, self.gradient_norms = info.input_shape, latent, gradient_norms
+        self.turn: str | None = None  # whose it is in training; `nnray.tasks.turns`
         channels = info.input_shape[0]
         mean, std = info.mean or (0.0,) * channels, info.std or (1.0,) * channels
         self.register_buffer("mean", torch.tensor(mean).reshape(channels, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(channels, 1, 1), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Scores; images are made of new noise in training, of noise fixed by the example in evaluation."""
-        noise = inputs.new_empty(len(inputs), self.latent).normal_() if self.training else self._noise(inputs)
-        made = (self.make(noise) - self.mean) / self.std
-        frozen = {name: value.detach() for name, value in self.critic.named_parameters()}
-        scores = [
-            self.critic(inputs),
-            self.critic(made.detach()),
-            functional_call(self.critic, frozen, (made,)),
-        ]
+        """Scores; images are made of new noise in training, of noise fixed by the example in evaluation.
+
+        In the turn of one of the two, scores that the other learns by hold no gradient, or are left at 0.
+        """
+        if self.turn == "generator":
+            wanted = self._deceiving(self._made(inputs))
+            return torch.cat([wanted.new_zeros(len(inputs), 2), wanted], 1)
+        with torch.no_grad() if self.turn == "critic" else nullcontext():
+            made = self._made(inputs)
+        scores = [self.critic(inputs), self.critic(made.detach())]
+        scores.append(scores[1].detach() if self.turn == "critic" else self._deceiving(made))
         if self.gradient_norms:
             scores.append(self._norms(inputs, made.detach()))
         return torch.cat(scores, 1)
+
+    def _made(self, inputs: Tensor) -> Tensor:
+        """As many images as there are inputs, normalised like them."""
+        noise = inputs.new_empty(len(inputs), self.latent).normal_() if self.training else self._noise(inputs)
+        return (self.make(noise) - self.mean) / self.std
+
+    def _deceiving(self, made: Tensor) -> Tensor:
+        """Scores of made images, whose gradient doesn't reach the critic's weights."""
+        frozen = {name: value.detach() for name, value in self.critic.named_parameters()}
+        scores: Tensor = functional_call(self.critic, frozen, (made,))
+        return scores
 
     def make(self, noise: Tensor) -> Tensor:
         """Images of noise, pixels from 0 to 1."""
@@ -130,57 +141,6 @@ class Adversaries(nn.Module):
             total = self.critic(between).sum()
             (gradient,) = torch.autograd.grad(total, between, create_graph=self.training)
         return gradient.flatten(1).square().sum(1, keepdim=True).add(1e-12).sqrt()
-
-
-def generate(model: nn.Module, count: int, *, seed: int) -> Tensor:
-    """Images made of the noise that a seed fixes, so that those of two epochs can be compared.
-
-    Args:
-        model: Holds a generator, behind its preprocessing or not.
-        count: Of images.
-        seed: Fixes the noise.
-
-    Shape:
-        The result is ``[count, C, H, W]``, pixels from 0 to 1.
-
-    Raises:
-        DataError: The model has no generator.
-    """
-    found = [part for part in model.modules() if isinstance(part, Adversaries)]
-    if not found:
-        raise DataError(f"{type(model).__name__} makes no images: use model dcgan")
-    pair = found[0]
-    noise = torch.randn(count, pair.latent, generator=torch_rng(seed, "samples"))
-    with torch.no_grad(), _resting(pair):
-        return pair.make(noise.to(pair.mean.device))
-
-
-def grid(images: Tensor, *, columns: int = 8) -> Tensor:
-    """Images side by side in rows, what is left over black.
-
-    Args:
-        images: Of one size.
-        columns: In a row.
-
-    Shape:
-        images: ``[N, C, H, W]``; the result is ``[C, rows * H, columns * W]``.
-    """
-    count, channels, height, width = images.shape
-    rows = -(-count // columns)
-    blank = images.new_zeros(rows * columns - count, channels, height, width)
-    cells = torch.cat([images, blank]).reshape(rows, columns, channels, height, width)
-    return cells.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
-
-
-@contextmanager
-def _resting(module: nn.Module) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def _generator(shape: tuple[int, int, int], *, latent: int, width: int) -> nn.Module:

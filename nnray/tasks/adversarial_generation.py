@@ -1,28 +1,43 @@
 """Adversarial generation: a generator learns to make what its critic takes for real.
 
 Outputs are the critic's scores ``[B, 3]``: of the examples; of made images, for the critic; of the same
-images, for the generator; and the norms of the critic's gradient as a fourth with the loss wasserstein. A
-model whose columns carry each the gradient of one of the two, as dcgan's do, learns both in one step.
+images, for the generator; and the norms of the critic's gradient as a fourth with the loss wasserstein. The
+model's modules ``critic`` and ``generator`` learn in turn, the critic first, images being made anew for each.
+A model that has a part with ``latent`` and ``make(noise)``, as dcgan has, can be seen at work.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from nnray.fields import NonNegative
+from nnray.errors import DataError
+from nnray.fields import NonNegative, PositiveInt
 from nnray.metrics import Array, MetricSums
+from nnray.seeding import torch_rng
+from nnray.tasks.exhibit import Exhibit, Picture
+from nnray.tasks.pictures import grid
+from nnray.tasks.turns import Turn
 
 if TYPE_CHECKING:
     from nnray.data.splits import DataInfo
 
+_SHOWN = 64
+"""Images of a grid, 8 in a row."""
+
 
 def adversarial_generation(
-    info: DataInfo, *, loss: Literal["logistic", "wasserstein"] = "logistic", penalty: NonNegative = 10.0
+    info: DataInfo,
+    *,
+    loss: Literal["logistic", "wasserstein"] = "logistic",
+    penalty: NonNegative = 10.0,
+    critic_steps: PositiveInt = 1,
 ) -> AdversarialGeneration:
     """The loss of a critic that tells made from real, plus that of the generator that deceives it.
 
@@ -30,12 +45,14 @@ def adversarial_generation(
         loss: ``logistic`` is the non-saturating one; ``wasserstein`` the distance of mean scores, with a
             penalty on the critic's gradient, for which dcgan needs ``gradient_norms: true``.
         penalty: Weight of the squared distance of the gradient's norm from 1, with wasserstein.
+        critic_steps: Steps of the critic for one of the generator, each on a batch of its own; those of a
+            client count anew in each round.
 
     Source:
-        Goodfellow et al. 2014 (non-saturating); Gulrajani et al. 2017 (WGAN-GP), with one step of the critic
-        for each of the generator.
+        Goodfellow et al. 2014 (non-saturating); Gulrajani et al. 2017 (WGAN-GP; there 5 steps of the critic).
     """
-    return AdversarialGeneration(kind=loss, penalty=penalty, output_shape=(3 if loss == "logistic" else 4,))
+    width = 3 if loss == "logistic" else 4
+    return AdversarialGeneration(loss, penalty, critic_steps=critic_steps, output_shape=(width,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,49 +61,108 @@ class AdversarialGeneration:
 
     kind: str = "logistic"
     penalty: float = 10.0
+    critic_steps: int = 1
     output_shape: tuple[int, ...] = (3,)
+    shown_each_epoch: ClassVar[bool] = True
 
-    def loss_of(self, model: torch.nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores, and the loss of both; labels are not looked at."""
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The critic learns from every batch, the generator from some."""
+        return Turn("critic", self._critic_loss), Turn("generator", self._generator_loss, self.critic_steps)
+
+    def _critic_loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = model(inputs)
+        return outputs, self._critic(outputs).mean()
+
+    def _generator_loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = model(inputs)
+        return outputs, self._generator(outputs).mean()
+
+    def loss_of(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores, and the losses of both added up; labels are not looked at."""
         outputs = model(inputs)
         return outputs, self.loss(outputs, targets)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The critic's loss plus the generator's."""
-        critic_B, generator_B = self._losses(outputs)
-        return (critic_B + generator_B).mean()
+        return (self._critic(outputs) + self._generator(outputs)).mean()
 
-    def _losses(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        real, made, wanted = outputs.float().unbind(1)[:3]
+    def _critic(self, outputs: Tensor) -> Tensor:
+        real, made = outputs[:, :2].float().unbind(1)
         if self.kind == "logistic":
-            return softplus(-real) + softplus(made), softplus(-wanted)
-        return made - real + self.penalty * (outputs[:, 3].float() - 1).square(), -wanted
+            return softplus(-real) + softplus(made)
+        return made - real + self.penalty * (outputs[:, 3].float() - 1).square()
 
+    def _generator(self, outputs: Tensor) -> Tensor:
+        wanted = outputs[:, 2].float()
+        return softplus(-wanted) if self.kind == "logistic" else -wanted
+
+    @torch.no_grad()
     def train_sums(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> dict[str, Tensor]:
-        """The loss of both."""
-        return {"loss": loss.detach() * len(targets)}
+        """The losses of both for the images that the critic has seen, as in evaluation."""
+        return self._losses(outputs)
+
+    def _losses(self, outputs: Tensor) -> dict[str, Tensor]:
+        critic_B, generator_B = self._critic(outputs), self._generator(outputs)
+        return {"critic": critic_B.double().sum(), "generator": generator_B.double().sum()}
 
     @torch.no_grad()
     def eval_sums(self, outputs: Tensor, targets: Tensor, **seen: Tensor) -> dict[str, Tensor]:
         """Losses of each, and how often the critic is right, at a score of 0."""
-        critic_B, generator_B = self._losses(outputs)
         right_B = ((outputs[:, 0] > 0).double() + (outputs[:, 1] <= 0).double()) / 2
-        return {
-            "critic": critic_B.double().sum(),
-            "generator": generator_B.double().sum(),
-            "right": right_B.sum(),
-        }
+        return self._losses(outputs) | {"right": right_B.sum()}
 
     def summarize(self, sums: MetricSums) -> dict[str, float]:
         """``loss``, ``critic_loss``, ``generator_loss``, and ``critic_accuracy``: 0.5 where it can't tell."""
-        critic, generator = sums.mean("critic"), sums.mean("generator")
-        found = {"loss": critic + generator, "critic_loss": critic, "generator_loss": generator}
-        return found | {"critic_accuracy": sums.mean("right")}
+        return self.summarize_train(sums) | {"critic_accuracy": sums.mean("right")}
 
     def summarize_train(self, sums: MetricSums) -> dict[str, float]:
-        """The loss."""
-        return {"loss": sums.mean("loss")}
+        """``loss``, which is the sum of ``critic_loss`` and ``generator_loss``."""
+        critic, generator = sums.mean("critic"), sums.mean("generator")
+        return {"loss": critic + generator, "critic_loss": critic, "generator_loss": generator}
+
+    def exhibits(
+        self, model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int
+    ) -> Mapping[str, Exhibit]:
+        """``samples``: made images, of the same noise after every epoch."""
+        return {"samples": Picture(grid(generate(model, _SHOWN, seed=seed)))}
 
     def confusion(self, sums: MetricSums) -> Array | None:
         """None: there are no classes."""
         return None
+
+
+def generate(model: nn.Module, count: int, *, seed: int) -> Tensor:
+    """Images made of the noise that a seed fixes, so that those of two epochs can be compared.
+
+    Args:
+        model: Holds a generator, behind its preprocessing or not.
+        count: Of images.
+        seed: Fixes the noise.
+
+    Shape:
+        The result is ``[count, C, H, W]``, pixels from 0 to 1.
+
+    Raises:
+        DataError: The model has no generator.
+    """
+    found: list[Any] = [part for part in model.modules() if hasattr(part, "make") and hasattr(part, "latent")]
+    if not found:
+        raise DataError(f"{type(model).__name__} makes no images: use model dcgan")
+    pair, device = found[0], next(model.parameters()).device
+    noise = torch.randn(count, pair.latent, generator=torch_rng(seed, "samples"))
+    with torch.no_grad(), _resting(pair):
+        made: Tensor = pair.make(noise.to(device))
+    return made
+
+
+@contextmanager
+def _resting(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode inside the block, each part as it was after it."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

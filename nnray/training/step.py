@@ -73,17 +73,47 @@ class GradientStep:
         self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn, *, share: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Take one step on a batch; the outputs and the mean loss come back detached."""
+        made = self.learn(state, inputs, targets, loss_fn, share=share)
+        self.count(state)
+        return made
+
+    def learn(
+        self,
+        state: TrainState,
+        inputs: Tensor,
+        targets: Tensor,
+        loss_fn: LossFn,
+        *,
+        share: float = 1.0,
+        keep: Callable[[nn.Module], None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Change the weights by a batch, and count no step.
+
+        Args:
+            state: Changed in place.
+            inputs: Of the batch.
+            targets: Of the batch.
+            loss_fn: What is learnt by.
+            share: What this rank's part of the batch weighs.
+            keep: Takes gradients away, of what is not to learn, before the optimizer looks at them.
+        """
         if state.ranks.size == 1:
-            outputs, loss = self._backward(state, inputs, targets, loss_fn)
+            made = self._backward(state, inputs, targets, loss_fn)
         else:
-            outputs, loss = self._backward_shared(state, inputs, targets, loss_fn, share)
+            made = self._backward_shared(state, inputs, targets, loss_fn, share)
+        if keep is not None:
+            keep(state.model)
         self._update(state)
         state.optimizer.zero_grad(set_to_none=True)
+        return made
+
+    @staticmethod
+    def count(state: TrainState) -> None:
+        """Count a step: the schedule goes on, and so does the average of the weights."""
         state.schedule.step()
         state.step += 1
         if state.average is not None:
             state.average.update_parameters(state.model)
-        return outputs, loss
 
     def _backward(
         self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnray.assembly import build_loss, build_model, build_task
+from nnray.assembly import build_loss, build_model, build_task, build_turns
 from nnray.assembly.transfer import begin
 from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
@@ -300,6 +300,7 @@ def local_training(setting: Setting, said: Traits) -> LocalTraining:
         by_pixel=training.channels_last,
         seed=experiment.seed,
         private=private,
+        turns=build_turns(experiment, task),
     )
 
 

@@ -11,11 +11,14 @@ from torch import Tensor
 from nnray.data.splits import DataInfo
 from nnray.errors import DataError
 from nnray.evaluation.evaluate import evaluate
-from nnray.models.dcgan import Adversaries, dcgan, generate, grid
+from nnray.metrics import to_sums
+from nnray.models.dcgan import Adversaries, dcgan
 from nnray.models.mlp import mlp
 from nnray.models.preprocess import preprocess
 from nnray.seeding import torch_rng, torch_seeded
-from nnray.tasks.adversarial_generation import adversarial_generation
+from nnray.tasks.adversarial_generation import adversarial_generation, generate
+from nnray.tasks.exhibit import Picture
+from nnray.tasks.pictures import grid
 
 INFO = DataInfo("images", (1, 9, 10), ("a", "b"), (0.4,), (0.2,))
 
@@ -123,3 +126,28 @@ def test_it_learns_the_brightness_of_images() -> None:
     assert abs(float(generate(model, 20, seed=0).mean()) - 0.95) < 0.7 * abs(before - 0.95)
     metrics = task.summarize(evaluate(model, [(bright, torch.zeros(32))], task))
     assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_a_task_shows_the_same_noise_after_every_epoch() -> None:
+    model, task = preprocess(pair(), INFO).eval(), adversarial_generation(INFO)
+    one, again, other = (
+        task.exhibits(model, images(3), torch.zeros(3), seed=seed)["samples"] for seed in (1, 1, 2)
+    )
+    assert isinstance(one, Picture)
+    assert isinstance(again, Picture)
+    assert isinstance(other, Picture)
+    assert task.shown_each_epoch
+    assert one.pixels.shape == (1, 8 * 9, 8 * 10)
+    assert torch.equal(one.pixels, again.pixels)
+    assert not torch.equal(one.pixels, other.pixels)
+    assert torch.equal(one.pixels, grid(generate(model, 64, seed=1)))
+
+
+def test_training_tells_the_losses_of_the_images_that_the_critic_has_seen() -> None:
+    task, scores = adversarial_generation(INFO), torch.tensor([[2.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+    train = task.train_sums(scores, torch.zeros(2), torch.tensor(7.0))
+    whole = task.eval_sums(scores, torch.zeros(2))
+    assert train == {name: whole[name] for name in train}
+    assert task.summarize_train(to_sums(train, 2))["loss"] == pytest.approx(
+        float(task.loss(scores, torch.zeros(2)))
+    )
