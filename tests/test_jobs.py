@@ -35,6 +35,14 @@ FORMS: dict[str, DataInfo] = {
     "ett": DataInfo("ett", (7, 336), (), targets="numbers", target_shape=(7, 24)),
     "airline": DataInfo("airline", (1, 24), (), targets="numbers", target_shape=(1, 12)),
     "stock_indices": DataInfo("stock_indices", (1, 32), (), targets="numbers", target_shape=(1, 5)),
+    "movielens_ranking": DataInfo(
+        "movielens_ranking",
+        (1,),
+        ("not rated", "rated"),
+        categories=(3,),
+        targets="classes",
+        target_shape=(5,),
+    ),
     "sms_spam": DataInfo("sms_spam", (64,), ("ham", "spam"), vocabulary=5000),
 }
 # Tables with categories; stars for pairs of a user and a film.
@@ -65,6 +73,7 @@ WANTED = {
     "adult",
     "german_credit",
     "movielens",
+    "movielens_ranking",
     "shapes_segmentation",
     "shapes_detection",
     "mnist_autoencoder",
@@ -171,6 +180,7 @@ def present(experiment: Experiment) -> bool:
         "german_credit": "german_credit",
         "movielens": "movielens_small",
         **{name: name for name in FORMS},
+        "movielens_ranking": "movielens_small",
         "airline": "series",
         "stock_indices": "series",
     }

@@ -24,7 +24,8 @@ _EXPECTED = (
     '("test" may be a function that returns (x, y)), "groups" (who each training example came from), and '
     '"missing": True if NaN stands for a missing value'
 )
-_DECLARED = ("missing", "vocabulary", "categories", "features", "targets", "encoder")
+_ROWS = ("categories", "features", "target_names", "target_rates")
+_DECLARED = ("missing", "vocabulary", *_ROWS, "targets", "encoder")
 """What only the data set can know of its examples."""
 _KEYS = ("train", "val", "test", "classes", "groups", *_DECLARED)
 
@@ -117,7 +118,7 @@ def _declared(parts: Mapping[str, Any], *, name: str) -> DataInfo:
     kinds = get_args(TargetKind)
     if given.get("targets", "class") not in kinds:
         raise UserCodeError(name, f"returned targets {given['targets']!r}; allowed: {', '.join(kinds)}")
-    for key in ("categories", "features"):
+    for key in _ROWS:
         given[key] = tuple(given.get(key, ()))
     return DataInfo(name, (), (), **{**given, "missing": given.get("missing", False) is True})
 

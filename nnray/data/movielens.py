@@ -8,6 +8,7 @@ Source: Harper and Konstan, "The MovieLens datasets: history and context", 2015;
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from nnray.data.groups import numbered_groups
 from nnray.data.root import data_root
 from nnray.data.splits import DataSplits, Examples
-from nnray.data.table_columns import check_lengths, fit_encoder, is_number
+from nnray.data.table_columns import Rows, check_lengths, fit_encoder, is_number
 from nnray.errors import DataError
 from nnray.fields import NonNegativeInt
 
@@ -45,24 +47,31 @@ def movielens(
         test: Share of each user's ratings to test on, the latest, at least one but not all.
         min_ratings: Give films with fewer ratings to learn from code 0, as if nobody had rated them.
     """
-    path = _find(data_root(root))
-    rows = _read(path)
+    path = find_ratings(data_root(root))
+    rows = read_ratings(path)
     latest = _latest(rows, share=test)
     train, held = ([row for row, late in zip(rows, latest, strict=True) if late == part] for part in (0, 1))
-    users, films = [row[0] for row in train], [row[1] for row in train]
-    rare = {
-        film for film, count in zip(*np.unique(films, return_counts=True), strict=True) if count < min_ratings
-    }
-    known = [[user, "" if film in rare else film] for user, film in zip(users, films, strict=True)]
-    encoder = fit_encoder(known, NAMES, quantities=(), where=str(path))
+    told = numbered_groups([row[0] for row in train], kind="user")
 
-    def encoded(part: Sequence[Sequence[str]]) -> Examples:
-        inputs = encoder.encode([row[:2] for row in part], where=str(path))
-        return Examples(inputs, torch.tensor([float(row[2]) for row in part]))
+    def of(index: Tensor) -> DataSplits:
+        learnt = [train[at] for at in index.tolist()]
+        encoder = fit_encoder(_known(learnt, min_ratings), NAMES, quantities=(), where=str(path))
 
-    told, examples = numbered_groups(users, kind="user"), encoded(train)
-    info = replace(encoder.info("movielens", train=examples.inputs), targets="numbers")
-    return DataSplits(examples, None, lambda: encoded(held), info, lambda: told)
+        def encoded(part: Rows) -> Examples:
+            inputs = encoder.encode([row[:2] for row in part], where=str(path))
+            return Examples(inputs, torch.tensor([float(row[2]) for row in part]))
+
+        examples = encoded(train)
+        info = replace(encoder.info("movielens", train=examples.inputs), targets="numbers")
+        return DataSplits(examples, None, lambda: encoded(held), info, lambda: told, of)
+
+    return of(torch.arange(len(train)))
+
+
+def _known(rows: Rows, min_ratings: int) -> list[list[str]]:
+    """User and film of ratings, without films that have too few."""
+    counts = Counter(row[1] for row in rows)
+    return [[row[0], row[1] if counts[row[1]] >= min_ratings else ""] for row in rows]
 
 
 def _latest(rows: Sequence[Sequence[str]], *, share: float) -> NDArray[np.bool_]:
@@ -81,7 +90,12 @@ def _latest(rows: Sequence[Sequence[str]], *, share: float) -> NDArray[np.bool_]
     return found
 
 
-def _read(path: Path) -> list[list[str]]:
+def read_ratings(path: Path) -> list[list[str]]:
+    """Rows of a file of ratings: user, film, stars and time.
+
+    Raises:
+        DataError: It is unreadable, or another file.
+    """
     try:
         with path.open(encoding="ascii", newline="") as file:
             head, *rows = csv.reader(file)
@@ -96,7 +110,12 @@ def _read(path: Path) -> list[list[str]]:
     return rows
 
 
-def _find(root: Path) -> Path:
+def find_ratings(root: Path) -> Path:
+    """The file of ratings.
+
+    Raises:
+        DataError: It is in none of the places.
+    """
     folders = ("movielens_small", "ml-latest-small", "movielens", "")
     places = [root / folder / "ratings.csv" for folder in folders]
     for place in places:

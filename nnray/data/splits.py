@@ -72,6 +72,9 @@ class DataInfo:
         target_shape: Of one example's targets.
         target_mean: Of targets that are numbers, by channel, in the training split.
         target_std: Likewise.
+        target_names: What each place of a row of targets is, such as a film; empty where they have no names.
+        target_rates: By place of a row of targets, the share of training examples in the last class; empty
+            where a data set doesn't tell.
         encoder: How texts and cells become inputs, fitted on the training split, as JSON; empty for none.
     """
 
@@ -89,6 +92,8 @@ class DataInfo:
     target_shape: tuple[int, ...] = ()
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
+    target_names: tuple[str, ...] = ()
+    target_rates: tuple[float, ...] = ()
     encoder: str = ""
 
     @property

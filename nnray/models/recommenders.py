@@ -15,6 +15,7 @@ from nnray.data.splits import DataInfo
 from nnray.errors import DataError
 from nnray.fields import NonNegative, PositiveInt, Probability
 from nnray.models.layers import dropout_layer
+from nnray.models.rankers import FactorRanker, is_ranked
 
 
 class Table(nn.Module):
@@ -79,6 +80,8 @@ def matrix_factorization(
 ) -> nn.Module:
     """A bias and a vector for each user and film; a rating is the biases and the vectors' product.
 
+    Where films are to be ranked for users, it scores all films at once: a user's own bias is left out.
+
     Args:
         width: Numbers in a vector.
         dropout: Share of the product's terms dropped.
@@ -87,6 +90,9 @@ def matrix_factorization(
     Source: Koren, Bell and Volinsky, "Matrix factorization techniques for recommender systems", 2009,
         equation 4.
     """
+    if is_ranked(info):
+        (users,), (films,) = info.categories, info.target_shape
+        return FactorRanker(users, films, width=width, std=init_std, dropout=dropout)
     users, films = pair_of(info, "matrix_factorization")
     return MatrixFactorization(users, films, width=width, std=init_std, dropout=dropout)
 

@@ -55,6 +55,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "adult": lambda folder: write_adult(folder / "adult"),
     "german_credit": lambda folder: write_german(folder / "german_credit"),
     "movielens": lambda folder: write_ratings(folder / "movielens"),
+    "movielens_ranking": lambda folder: write_ratings(folder / "movielens"),
     "sms_spam": lambda folder: write_sms(folder / "sms_spam", count=60),
     "shakespeare": lambda folder: write_plays(folder / "shakespeare"),
     "table": lambda folder: write_customers(folder / "customers.csv"),

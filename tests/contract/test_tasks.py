@@ -25,6 +25,12 @@ LOSS_INSIDE = {"detection"}
 OTHER: dict[str, dict[str, Any]] = {
     "rating": {"targets": "numbers", "target_shape": ()},
     "regression": {"targets": "numbers", "target_shape": ()},
+    "ranking": {
+        "classes": ("no", "yes"),
+        "targets": "classes",
+        "target_shape": (6,),
+        "target_rates": (0.5, 0.4, 0.4, 0.3, 0.1, 0.0),
+    },
     "detection": {"input_shape": (1, 8, 8), "targets": "boxes", "target_shape": (3, 5)},
     "reconstruction": {"targets": "numbers", "target_shape": (3,)},
     "adversarial_generation": {"targets": "numbers", "target_shape": (3,)},
@@ -60,10 +66,11 @@ def draw(seed: int, size: int, num_classes: int, name: str) -> tuple[torch.Tenso
     if info.targets == "boxes":
         return boxes(size, 4, num_classes, rng, scored=True), boxes(size, 3, num_classes, rng, scored=False)
     assert info.output_shape is not None, name
-    outputs = 3 * torch.randn(size, *info.output_shape, generator=rng)
+    shape = getattr(make(name, num_classes), "output_shape", info.output_shape)
+    outputs = 3 * torch.randn(size, *shape, generator=rng)
     if info.targets == "numbers":
         return outputs, torch.randn(size, *info.target_shape, generator=rng)
-    targets = torch.randint(num_classes, (size, *info.target_shape), generator=rng)
+    targets = torch.randint(info.num_classes, (size, *info.target_shape), generator=rng)
     if info.targets == "classes":
         targets[torch.rand(targets.shape, generator=rng) < 0.1] = NO_CLASS
         targets.flatten(1)[:, 0] = 0

@@ -138,3 +138,23 @@ def test_published_ratings_have_their_published_counts() -> None:
     assert len(train) + len(test) == 100_836
     assert splits.info.categories[0] == 611
     assert set(train.targets.unique().tolist()) == {half / 2 for half in range(1, 11)}
+
+
+def test_ratings_that_are_not_learnt_from_have_no_part_in_the_codes() -> None:
+    """Film 13 is known by a rating that is held for validation alone."""
+    write("1,10,1.0,1", "1,11,2.0,2", "1,13,3.0,3", "1,14,1.0,9", "2,10,4.0,1", "2,14,1.0,9")
+    splits = movielens(root=".")
+    assert splits.refit is not None
+    again = splits.refit(torch.tensor([0, 1, 3]))
+    train, test = parts(again)
+    assert train.inputs.tolist() == [[1, 1], [1, 2], [1, 0], [2, 1]]
+    assert test.inputs.tolist() == [[1, 0], [2, 0]]
+    assert (splits.info.categories, again.info.categories) == ((3, 4), (3, 3))
+
+
+def test_films_that_are_validated_on_alone_are_unknown() -> None:
+    write_ratings(Path())
+    splits = prepare(movielens(root="."), name="movielens", seed=0, validation=0.5)
+    films = encoder_from_json(splits.info.encoder).categories[1]
+    assert films is not None and isinstance(splits.train, Examples)
+    assert splits.train.inputs[:, 1].unique().tolist() == list(range(1, len(films) + 1))
