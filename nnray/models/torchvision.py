@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from nnray.models.layers import BatchNorm2d, image_shape
 
 # Below so many pixels a side, stem: auto means small.
 _SMALL = 64
+_PATCHES = 8
+"""Along a side of a small image, at least."""
 _RAISED = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, ZeroDivisionError)
 
 
@@ -52,7 +55,8 @@ def torchvision_classifier(
         arch: Its name in torchvision, such as resnet18, mobilenet_v3_small or vgg11_bn.
         pretrained: Start from ImageNet weights, all but the layers that the data changes.
         stem: small keeps the first convolution at full resolution and leaves out the pooling right after
-            it; auto does so for images under 64 pixels a side.
+            it; a vision transformer gets eight patches a side or more. auto does so for images
+            under 64 pixels a side.
         dropout: Share of units dropped before the output; none leaves it as the network has it.
 
     Raises:
@@ -63,8 +67,11 @@ def torchvision_classifier(
     small = stem == "small" or (stem == "auto" and min(height, width) < _SMALL)
     _require_known(arch)
     try:
-        net = _network(arch, info, pretrained=pretrained)
+        patched = arch.startswith("vit_") and not pretrained
+        net = _network(arch, info, pretrained=pretrained, sized=patched and not small)
         _fit_stem(net, channels, small=small)
+        if patched and small:
+            _fit_patches(net, info)
         _forgive_lone_examples(net)
         if dropout is not None:
             _set_dropout(net, dropout)
@@ -85,13 +92,15 @@ def _require_known(arch: str) -> None:
         raise ConfigError("experiment", [problem])
 
 
-def _network(arch: str, info: DataInfo, *, pretrained: bool) -> nn.Module:
+def _network(arch: str, info: DataInfo, *, pretrained: bool, sized: bool) -> nn.Module:
     from torchvision import models
 
     options: dict[str, Any] = {"num_classes": info.num_classes}
     if arch in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
-    if arch.startswith("vit_") and not pretrained:
+    if arch.startswith("vit_") and info.input_shape[1] != info.input_shape[2]:
+        raise ValueError("it takes squares alone")
+    if sized:
         options["image_size"] = info.input_shape[1]
     net: nn.Module = models.get_model(arch, weights=None, **options)
     if pretrained:
@@ -146,6 +155,19 @@ def _first_convolution(old: nn.Conv2d, channels: int, *, small: bool) -> nn.Conv
         if old.bias is not None and new.bias is not None:
             new.bias.copy_(old.bias)
     return new
+
+
+def _fit_patches(net: Any, info: DataInfo) -> None:
+    """Cut a small image into as many patches as a large one's: patches of 16 pixels would be few."""
+    channels, side, _ = info.input_shape
+    patch = next(size for size in range(max(1, side // _PATCHES), 0, -1) if side % size == 0)
+    projection = nn.Conv2d(channels, net.hidden_dim, patch, stride=patch)
+    nn.init.trunc_normal_(projection.weight, std=math.sqrt(1 / (channels * patch * patch)))
+    assert projection.bias is not None
+    nn.init.zeros_(projection.bias)
+    places = (side // patch) ** 2 + 1  # and the one that the class is read from
+    net.conv_proj, net.patch_size, net.image_size, net.seq_length = projection, patch, side, places
+    net.encoder.pos_embedding = nn.Parameter(torch.empty(1, places, net.hidden_dim).normal_(std=0.02))
 
 
 def _drop_pooling(net: nn.Module, *, after: nn.Conv2d) -> None:

@@ -85,6 +85,51 @@ def test_dropout_stands_before_the_output_and_moves_no_key(arch: str) -> None:
     assert 0.35 not in [m.p for m in plain.modules() if hasattr(m, "p")]
 
 
+def cheap_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have torchvision's name for a large transformer give a narrow one: the same class, in no time."""
+
+    def narrow(**options: Any) -> nn.Module:
+        sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+        return models.VisionTransformer(**{"image_size": 224, "patch_size": 16, **sizes, **options})
+
+    monkeypatch.setattr(models, "get_model", lambda name, weights, **options: narrow(**options))
+
+
+@pytest.mark.parametrize(
+    ("side", "patch", "places"), [(32, 4, 65), (28, 2, 197), (6, 1, 37), (48, 6, 65), (64, 16, 17)]
+)
+def test_a_vision_transformer_reads_small_images_in_small_patches(
+    monkeypatch: pytest.MonkeyPatch, side: int, patch: int, places: int
+) -> None:
+    cheap_transformer(monkeypatch)
+    net = make("vit_b_16", (1, side, side), dropout=0.1).train()
+    assert net.patch_size == patch
+    assert net.conv_proj.kernel_size == net.conv_proj.stride == (patch, patch)
+    assert net.encoder.pos_embedding.shape == (1, places, 8)
+    outputs = net(torch.rand(2, 1, side, side))
+    outputs.square().sum().backward()
+    assert outputs.shape == (2, 7)
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_a_vision_transformer_keeps_its_patches_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cheap_transformer(monkeypatch)
+    assert make("vit_b_16", (3, 32, 32), stem="original").patch_size == 16
+
+
+@pytest.mark.parametrize(("arch", "kernel"), [("alexnet", 3), ("vgg11_bn", 3)])
+def test_large_classics_take_small_images(arch: str, kernel: int) -> None:
+    """Built without memory for their weights, of which they have over 50 million."""
+    with torch.device("meta"):
+        net = make(arch, (3, 32, 32), dropout=0.2)
+        outputs = net(torch.rand(2, 3, 32, 32))
+    first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+    assert outputs.shape == (2, 7)
+    assert (first.kernel_size, first.stride) == ((kernel, kernel), (1, 1))
+
+
 def test_an_unknown_name_gets_a_suggestion() -> None:
     with pytest.raises(
         ConfigError, match=r"model\.arch: no such classifier 'resnet81'; did you mean 'resnet18'\?"
@@ -96,14 +141,17 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
     ("arch", "shape"),
     [
         ("vgg11", (1, 28, 28)),
-        ("vit_b_16", (3, 28, 28)),
         ("vit_b_16", (3, 32, 48)),
+        ("vit_b_16", (3, 65, 65)),
         ("convnext_tiny", (3, 17, 23)),
     ],
 )
 def test_images_it_can_not_take_are_refused(arch: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(
-        DataError, match=rf"{arch} can't take images of shape .*made up.*use another model\.arch"
+    with (
+        torch.device("meta"),
+        pytest.raises(
+            DataError, match=rf"{arch} can't take images of shape .*made up.*use another model\.arch"
+        ),
     ):
         make(arch, shape)
 
