@@ -124,7 +124,7 @@ def _not_for_clients(experiment: Experiment) -> Iterator[Problem]:
     """What a file may ask of ``train`` and clients don't do: told, rather than passed over."""
     if experiment.data.stream:
         yield Problem("data.stream", "clients' examples are drawn by their number: set data.stream=false")
-    for name in ("accumulate", "compile", "early_stopping", "ema_decay", "precision"):
+    for name in ("accumulate", "compile", "early_stopping", "ema_decay", "length_buckets", "precision"):
         value, default = getattr(experiment.training, name), TrainingConfig.model_fields[name].default
         if value != default:
             plain = registry.shown(default).strip("'")

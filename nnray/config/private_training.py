@@ -68,6 +68,10 @@ def _training_problems(training: TrainingConfig) -> Iterator[Problem]:
     if training.accumulate != 1:
         message = f"is not needed {_WHY}: leave it out, privacy.physical_batch_size saves memory"
         yield Problem("training.accumulate", message)
+    if training.length_buckets:
+        yield Problem(
+            "training.length_buckets", f"is not possible {_WHY}, whose batches are drawn: leave it out"
+        )
     if training.precision != "fp32":
         yield Problem("training.precision", f"must be fp32 {_WHY} (got {training.precision})")
     if training.compile:

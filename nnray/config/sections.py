@@ -140,6 +140,8 @@ class TrainingConfig(Section):
         epochs: Passes over the training data.
         batch_size: Examples a gradient is taken of.
         eval_batch_size: Examples a batch when measuring; changes speed and memory only.
+        length_buckets: Batches whose texts are sorted by length together, so that each is as short as its
+            longest text; faster, and other batches; 0 for none.
         accumulate: Parts that a batch is cut into, to save memory; the gradient is the batch's.
         max_grad_norm: Longest gradient, by its L2 norm; longer ones are scaled down.
         l1: Weight of the L1 penalty.
@@ -160,6 +162,7 @@ class TrainingConfig(Section):
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 64
     eval_batch_size: PositiveInt = 1000
+    length_buckets: NonNegativeInt = 0
     accumulate: PositiveInt = 1
     max_grad_norm: Positive | None = None
     l1: NonNegative = 0.0

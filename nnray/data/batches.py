@@ -7,11 +7,12 @@ that the cost of the calls is shared by its batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from nnray.data.buckets import bucketed, text_lengths
 from nnray.data.parts import local_order, part_of
 from nnray.data.splits import Examples
 from nnray.errors import NnrayError, UserCodeError
@@ -46,6 +47,8 @@ class Batches:
             Where it has none, as of a batch smaller than the ranks are many, it gets one example's input and
             no target, so that it can take part in what the others do.
         num_ranks: How many ranks there are.
+        pooled: Batches whose texts are sorted by length together, in a shuffled order: each batch then has
+            texts of similar lengths, and as many places as its longest one. 0 leaves texts as they are.
     """
 
     def __init__(
@@ -60,8 +63,10 @@ class Batches:
         channels_last: bool = False,
         rank: int = 0,
         num_ranks: int = 1,
+        pooled: int = 0,
     ) -> None:
         assert batch_size > 0, batch_size
+        assert not pooled or (shuffle and examples.inputs.ndim == 2 and examples.targets.ndim == 1), pooled
         assert 0 <= rank < num_ranks, (rank, num_ranks)
         self.rank, self.num_ranks = rank, num_ranks
         self.device = torch.device(device)
@@ -71,6 +76,8 @@ class Batches:
         # Laid out once, not batch by batch; but augmentation works by rows of a channel.
         self._stored_by_pixel = by_pixel and not self.augment
         self._examples = _resident(examples, self.device, by_pixel=self._stored_by_pixel)
+        self._pooled = pooled
+        self._lengths = text_lengths(examples.inputs) if pooled else None
         self._part_size = max(1, self._num_own(batch_size))
         self._block = _block_size(examples, batch_size=self._part_size, device=self.device)
 
@@ -112,9 +119,10 @@ class Batches:
         order, size, done = self._order(number), self._part_size, 0
         count = self.num_examples if order is None else len(order)
         for start in range(0, count, self._block):
-            inputs, targets = self._gather(order, slice(start, start + self._block))
+            block = slice(start, start + self._block)
+            inputs, targets = self._gather(order, block)
             parts = zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
-            yield from parts
+            yield from parts if self._lengths is None else self._trimmed(parts, order, block)
             done += -(-len(targets) // size)
         for _ in range(done, self.num_batches):
             inputs, targets = self._gather(None, slice(0, 1))
@@ -125,10 +133,15 @@ class Batches:
             return None
         order = torch.arange(self.num_examples)
         if self.shuffle:
-            order = torch.randperm(self.num_examples, generator=torch_rng(self.seed, "order", number))
+            rng = torch_rng(self.seed, "order", number)
+            order = torch.randperm(self.num_examples, generator=rng)
+            if self._lengths is not None:
+                size, pooled = self.batch_size, self._pooled
+                order = bucketed(order, self._lengths, batch_size=size, pooled=pooled, rng=rng)
         if self.num_ranks > 1:
             order = local_order(order, batch_size=self.batch_size, rank=self.rank, size=self.num_ranks)
-        return order.to(self._examples.inputs.device)
+        # Lengths are looked up here: asking a device for them would mean to wait for it, batch by batch.
+        return order if self._lengths is not None else order.to(self._examples.inputs.device)
 
     def _gather(self, order: Tensor | None, block: slice) -> tuple[Tensor, Tensor]:
         inputs, targets = self._examples.inputs, self._examples.targets
@@ -136,10 +149,20 @@ class Batches:
             # Copied: a model that works in place must not change the examples.
             inputs, targets = inputs[block].clone(), targets[block].clone()
         else:
-            inputs, targets = inputs.index_select(0, order[block]), targets.index_select(0, order[block])
+            index = order[block].to(inputs.device)
+            inputs, targets = inputs.index_select(0, index), targets.index_select(0, index)
         targets = targets.to(self.device, non_blocking=True)
         inputs = as_float(inputs.to(self.device, non_blocking=True))
         return inputs.permute(0, 3, 1, 2) if self._stored_by_pixel else inputs, targets
+
+    def _trimmed(
+        self, parts: Iterable[tuple[Tensor, Tensor]], order: Tensor | None, block: slice
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches with as many places as their longest text."""
+        assert order is not None and self._lengths is not None
+        lengths = torch.split(self._lengths[order[block]], self._part_size)
+        for (inputs, targets), own in zip(parts, lengths, strict=True):
+            yield inputs[:, : int(own.max())], targets
 
     def _augmented(
         self, batches: Iterator[tuple[Tensor, Tensor]], number: int

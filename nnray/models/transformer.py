@@ -50,7 +50,7 @@ class _Encoder(nn.Module):
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         text_BT = is_text(ids_BT)
-        x_BTD = self.embedding(ids_BT) + self.places
+        x_BTD = self.embedding(ids_BT) + self.places[: ids_BT.shape[1]]
         for block in self.blocks:
             x_BTD = block(x_BTD, text_BT)
         logits: Tensor = self.output(masked_mean(self.norm(x_BTD), text_BT))

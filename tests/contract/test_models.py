@@ -28,7 +28,7 @@ TEXT = DataInfo("made up texts", (12,), tuple("abcdefg"), vocabulary=30)
 NEXT = DataInfo("plays", (12,), tuple("abcdefg"), vocabulary=7, targets="classes", target_shape=(12,))
 OTHER: dict[str, DataInfo] = {
     **dict.fromkeys(["char_lstm", "gpt"], NEXT),
-    **dict.fromkeys(["embedding_bag", "text_cnn", "lstm", "gru", "text_transformer"], TEXT),
+    **dict.fromkeys(["embedding_bag", "ngram_bag", "text_cnn", "lstm", "gru", "text_transformer"], TEXT),
     "unet": DataInfo(
         "masks", (3, 12, 9), tuple("abc"), (0.4,) * 3, (0.3,) * 3, targets="classes", target_shape=(12, 9)
     ),

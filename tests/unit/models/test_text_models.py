@@ -18,7 +18,7 @@ from nnray.models.text_rnn import Reader
 from nnray.models.transformer import text_transformer
 from nnray.seeding import torch_seeded
 
-MODELS = ["embedding_bag", "gru", "lstm", "text_cnn", "text_transformer"]
+MODELS = ["embedding_bag", "gru", "lstm", "ngram_bag", "text_cnn", "text_transformer"]
 INFO = DataInfo("texts", (10,), ("a", "b", "c"), vocabulary=40)
 
 
@@ -153,3 +153,10 @@ def test_a_place_sees_nothing_of_what_comes_after(name: str) -> None:
 def test_a_class_for_a_text_is_not_theirs_to_tell(name: str) -> None:
     with pytest.raises(DataError, match=rf"model {name} tells the next token at each place, data set texts"):
         made(name)
+
+
+@every_model
+def test_what_fills_up_may_be_cut_off(name: str) -> None:
+    """So batches may be as short as their longest text."""
+    model = made(name)
+    torch.testing.assert_close(model(texts(6, 4)[:, :6]), model(texts(6, 4)), rtol=1e-4, atol=1e-5)
