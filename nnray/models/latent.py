@@ -111,34 +111,3 @@ def require_numbers(info: DataInfo, model: str) -> None:
             f"model {model} gives numbers back, the inputs of data set {info.name} are tokens: use images, "
             "series or tables"
         )
-
-
-def encode(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The codes of inputs, in evaluation mode.
-
-    Args:
-        model: An autoencoder, behind its preprocessing or not.
-        inputs: As the model takes them.
-
-    Shape:
-        inputs: ``[B, ...]``; the result is ``[B, Z]``.
-
-    Raises:
-        DataError: The model has no encoder.
-    """
-    found = [part for part in model.modules() if isinstance(part, Autoencoder)]
-    if not found:
-        raise DataError(
-            f"{type(model).__name__} has no codes: use model autoencoder, conv_autoencoder or vae"
-        )
-    codes: list[Tensor] = []
-    hook = found[0].encoder.register_forward_hook(lambda *seen: codes.append(seen[2]))
-    modes = [(part, part.training) for part in model.modules()]
-    try:
-        with torch.no_grad():
-            model.eval()(inputs)
-    finally:
-        hook.remove()
-        for part, training in modes:
-            part.training = training
-    return codes[0]

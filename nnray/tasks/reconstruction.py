@@ -11,7 +11,7 @@ is the plain squared error of inputs without noise, so that all autoencoders can
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,19 @@ from torch import Tensor, nn
 from nnray.errors import ConfigError, Problem
 from nnray.fields import NonNegative
 from nnray.metrics import Array, MetricSums
+from nnray.tasks.codes import encode, encoder_of, principal_map
+from nnray.tasks.exhibit import Exhibit, Picture, Points
+from nnray.tasks.pictures import above
 
 if TYPE_CHECKING:
     from nnray.data.splits import DataInfo
+
+_SHOWN = 32
+"""Images, 8 in a row."""
+_IMAGES = 4
+"""Dimensions of a batch of them."""
+_CHANNELS = (1, 3)
+"""That a picture can have."""
 
 
 def reconstruction(info: DataInfo, *, noise: NonNegative = 0.0, beta: NonNegative = 0.1) -> Reconstruction:
@@ -47,7 +57,8 @@ def reconstruction(info: DataInfo, *, noise: NonNegative = 0.0, beta: NonNegativ
             f"compares numbers; the inputs of data set {info.name} are tokens: use images, series or tables"
         )
         raise ConfigError("experiment", [Problem("task", problem)])
-    return Reconstruction(info.input_shape, std=info.std, noise=noise, beta=beta)
+    classes = info.classes if info.targets == "class" else ()
+    return Reconstruction(info.input_shape, std=info.std, noise=noise, beta=beta, classes=classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,7 @@ class Reconstruction:
     noise: float = 0.0
     beta: float = 0.1
     needs_inputs: bool = True
+    classes: tuple[str, ...] = ()
 
     def loss_of(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs for inputs with noise, and their mean squared error against the inputs without it.
@@ -110,6 +122,29 @@ class Reconstruction:
     def confusion(self, sums: MetricSums) -> Array | None:
         """None: there are no classes."""
         return None
+
+    def exhibits(
+        self, model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int
+    ) -> Mapping[str, Exhibit]:
+        """``reconstructions`` and ``anomalies`` of images, inputs above outputs; ``codes`` as a map.
+
+        Anomalies are the examples with the largest errors, the largest first. The map shows the first two
+        principal components of codes, coloured by class where examples have one.
+        """
+        outputs, shown = model(inputs), dict[str, Exhibit]()
+        if inputs.ndim == _IMAGES and inputs.shape[1] in _CHANNELS:
+            worst = example_errors(outputs, inputs).argsort(descending=True, stable=True)[:_SHOWN]
+            shown["reconstructions"] = Picture(above(inputs[:_SHOWN], outputs[:_SHOWN]))
+            shown["anomalies"] = Picture(above(inputs[worst], outputs[worst]))
+        if encoder_of(model) is not None and len(inputs) > 1:
+            shown["codes"] = self._map(encode(model, inputs), targets)
+        return shown
+
+    def _map(self, codes: Tensor, targets: Tensor) -> Points:
+        places, shares = principal_map(codes.flatten(1))
+        labels = targets if self.classes else torch.zeros(len(codes), dtype=torch.int64)
+        titles = [f"component {n} ({share:.0%} of variance)" for n, share in enumerate(shares, start=1)]
+        return Points(places, labels, self.classes, x=titles[0], y=titles[1])
 
 
 def example_errors(outputs: Tensor, inputs: Tensor, *, power: int = 2) -> Tensor:

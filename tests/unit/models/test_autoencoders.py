@@ -13,10 +13,11 @@ from nnray.config import Experiment, parse
 from nnray.data.splits import DataInfo
 from nnray.errors import DataError, UserCodeError
 from nnray.models.autoencoders import autoencoder, conv_autoencoder, vae
-from nnray.models.latent import Autoencoder, PlainUnits, encode
+from nnray.models.latent import Autoencoder, PlainUnits
 from nnray.models.mlp import mlp
 from nnray.models.preprocess import preprocess
 from nnray.seeding import torch_rng
+from nnray.tasks.codes import encode
 
 DENSE: list[Any] = [autoencoder, vae]
 ALL = [*DENSE, conv_autoencoder]
