@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from nnray.data.input_cells import cell_pieces
 from nnray.data.input_pieces import BLOCK_BYTES, Piece, Portion, Reading, Unreadable, nothing, portion
 from nnray.data.input_tables import chosen, require_width, values_of
 from nnray.errors import DataError
@@ -25,6 +26,9 @@ def csv_pieces(path: str, reading: Reading) -> Iterator[Piece]:
     Raises:
         DataError: There are none, or their columns are not the model's.
     """
+    if reading.cells:
+        yield from cell_pieces(path)
+        return
     row, dtype = 0, ""
     with Path(path).open("rb") as file:
         header = _names(file.readline())

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from nnray.data.image import SUFFIXES
+from nnray.data.input_cells import read_cells
 from nnray.data.input_csv import csv_pieces, read_csv
 from nnray.data.input_npz import npz_pieces, read_npz
 from nnray.data.input_parquet import parquet_pieces, read_parquet
@@ -39,6 +40,7 @@ _READERS: Mapping[Kind, Callable[[Piece, Reading], Iterator[Portion]]] = {
     "csv": read_csv,
     "npz": read_npz,
     "parquet": read_parquet,
+    "cells": read_cells,
     "pictures": read_pictures,
     "texts": read_texts,
 }

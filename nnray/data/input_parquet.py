@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nnray.data.input_cells import cell_pieces
 from nnray.data.input_pieces import Piece, Portion, Reading, portion
 from nnray.data.input_tables import chosen, values_of
 from nnray.errors import DataError
@@ -19,6 +20,9 @@ def parquet_pieces(path: str, reading: Reading) -> Iterator[Piece]:
     Raises:
         DataError: It is no Parquet file, or its columns are not the model's.
     """
+    if reading.cells:
+        yield from cell_pieces(path)
+        return
     row = 0
     with _opened(path) as file:
         chosen(file.schema_arrow.names, reading)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Kind = Literal["pictures", "csv", "parquet", "npz", "texts"]
+Kind = Literal["pictures", "csv", "parquet", "npz", "cells", "texts"]
 BLOCK_BYTES = 4 << 20
 """What is held of a file at a time, about."""
 
@@ -30,6 +30,7 @@ class Reading:
         columns: Of a table, those that are the inputs, in order; none named: all but the label.
         image: Column of encoded pictures, in Parquet files.
         resize: Whether to scale pictures of other sizes.
+        cells: How cells of a table become inputs, as JSON; empty where they are numbers already.
         encoder: How texts become ids of tokens, as JSON; empty where the model takes no texts.
         delimiter: Between the columns of a CSV file of texts.
     """
@@ -42,6 +43,8 @@ class Reading:
     resize: bool = False
     encoder: str = ""
     delimiter: str = ","
+
+    cells: str = ""
 
     @property
     def is_image(self) -> bool:

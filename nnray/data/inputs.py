@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from nnray.data.input_files import files_of, pieces_of, read_piece, require_there
 from nnray.data.input_pieces import Piece, Portion, Reading, Unreadable, nothing
 from nnray.data.splits import DataInfo
+from nnray.data.table_columns import is_of_table
 from nnray.errors import DataError
 
 _SHOWN = 20
@@ -193,4 +194,6 @@ def read_inputs(
     reading = Reading(
         info.input_shape, info.missing, label, tuple(columns), image, resize, encoder, delimiter
     )
+    if is_of_table(info.encoder):
+        reading = replace(reading, cells=info.encoder)
     return Inputs(tuple(map(str, paths)), reading, skip_unreadable)

@@ -12,8 +12,8 @@ from torch import Tensor
 from nnray.data.groups import GroupReader, Groups, numbered_groups
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.data.stratify import split_off
-from nnray.data.stream_files import by_split, locate
-from nnray.data.table_columns import Encoder, fit_encoder
+from nnray.data.stream_files import by_split, files_below, locate
+from nnray.data.table_columns import Encoder, encoder_from_json, fit_encoder
 from nnray.data.table_files import Sheet, read_sheet, require_columns
 from nnray.data.table_types import Answers, TargetType, Typing, answers_of, quantities_of
 from nnray.errors import DataError
@@ -87,6 +87,27 @@ def table(
         train, later = _parted(read, whole, test=test, split_seed=split_seed)
     groups = partial(_groups, train, group_by) if group_by else None
     return _splits(read, train, val=sheets.get("val"), test=later, groups=groups)
+
+
+def encoded_rows(root: str, info: DataInfo, *, label: str) -> DataSplits:
+    """All rows of somebody's own table, encoded as those that a model learnt from: nothing is learnt of them.
+
+    Args:
+        root: A folder or a file.
+        info: Of the model: its encoder and its classes.
+        label: Column that is to be answered.
+
+    Raises:
+        DataError: A column is not there, or a row is no example for the model.
+    """
+    place = locate(root, name="table")
+    paths = tuple(files_below(place, _SUFFIXES))
+    if not paths:
+        raise DataError(f"table: no {' or '.join(_SUFFIXES)} file at {place.shown}")
+    encoder = encoder_from_json(info.encoder)
+    sheet = read_sheet(place, paths, columns=(*encoder.names, label))
+    read = _Reading(encoder.names, label, Answers(info.classes), Typing(), bool(encoder.indicators))
+    return DataSplits(read.examples(sheet, encoder), None, None, info)
 
 
 @dataclass(frozen=True, slots=True)

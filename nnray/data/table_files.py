@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -18,6 +19,7 @@ from nnray.data.stream_files import Place
 from nnray.errors import DataError
 
 _LISTED = 20
+_DELIMITERS = (",", ";", "\t", "|")
 _WHOLE = 2.0**53
 
 
@@ -58,18 +60,21 @@ class Sheet:
         return [cell for [cell] in self.cells([name])]
 
 
-def read_sheet(place: Place, files: Sequence[str], *, delimiter: str = ",") -> Sheet:
+def read_sheet(
+    place: Place, files: Sequence[str], *, delimiter: str | None = None, columns: Sequence[str] = ()
+) -> Sheet:
     """All rows of some files with the same columns.
 
     Args:
         place: Where they stand.
         files: Their paths, one at least.
-        delimiter: Between the cells of CSV files.
+        delimiter: Between the cells of CSV files; None: that by which most of the columns are there.
+        columns: That are wanted, where no delimiter is known.
 
     Raises:
         DataError: One is unreadable or empty, or has other columns than the first.
     """
-    first, *others = (_sheet(place.filesystem, path, delimiter) for path in files)
+    first, *others = (_sheet(place.filesystem, path, delimiter, columns) for path in files)
     rows = first.rows
     for sheet in others:
         if set(sheet.names) != set(first.names):
@@ -117,11 +122,17 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def _sheet(filesystem: fs.FileSystem, path: str, delimiter: str) -> Sheet:
+def told_delimiter(heading: str, wanted: Sequence[str]) -> str:
+    """What stands between cells: that by which most of the columns are in the first line."""
+    names = {each: next(csv.reader([heading], delimiter=each), []) for each in _DELIMITERS}
+    return max(_DELIMITERS, key=lambda each: len({*wanted} & {name.strip() for name in names[each]}))
+
+
+def _sheet(filesystem: fs.FileSystem, path: str, delimiter: str | None, columns: Sequence[str]) -> Sheet:
     is_parquet = PurePath(path).suffix.lower() in (".parquet", ".pq")
     try:
         with filesystem.open_input_file(path) as file:
-            sheet = _of_parquet(file, path) if is_parquet else _of_csv(file, path, delimiter=delimiter)
+            sheet = _of_parquet(file, path) if is_parquet else _of_csv(file, path, delimiter, columns)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         expected = "a Parquet file" if is_parquet else "a CSV file in UTF-8"
         raise DataError(f"{path}: unreadable ({error}); expected {expected}") from error
@@ -135,10 +146,11 @@ def _of_parquet(file: Any, path: str) -> Sheet:
     return Sheet(tuple(table.column_names), texts_of(table, where=path), path)
 
 
-def _of_csv(file: Any, path: str, *, delimiter: str) -> Sheet:
-    lines = csv.reader(
-        TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter, strict=True
-    )
+def _of_csv(file: Any, path: str, delimiter: str | None, columns: Sequence[str]) -> Sheet:
+    text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    heading = text.readline()
+    delimiter = delimiter or told_delimiter(heading, columns)
+    lines = csv.reader(chain([heading], text), delimiter=delimiter, strict=True)
     try:
         names = tuple(name.strip() for name in next(lines, []))
         rows = []

@@ -18,6 +18,8 @@ from nnray.assembly import AnyBatches, evaluation_batches, load_data
 from nnray.config import Experiment, load, parse
 from nnray.config.tree import to_tree
 from nnray.data.splits import DataInfo, DataSplits, Split
+from nnray.data.table import encoded_rows
+from nnray.data.table_columns import is_of_table
 from nnray.errors import DataError
 from nnray.runners.subject import Part, Subject
 from nnray.training.device import find_device
@@ -93,8 +95,13 @@ def given_examples(subject: Subject, path: Path, *, part: Part | None, label: st
     Raises:
         DataError: No such data, classes that the model doesn't know, or examples of another shape.
     """
-    experiment = _experiment(subject, path, label=label)
-    splits = load_data(experiment)
+    if is_of_table(subject.info.encoder) and _is_table(path):
+        experiment = subject.experiment
+        named = label or experiment.data.component.kwargs.get("label", "label")
+        splits = encoded_rows(str(path.absolute()), subject.info, label=named)
+    else:
+        experiment = _experiment(subject, path, label=label)
+        splits = load_data(experiment)
     if part is None:
         part = "test" if splits.test is not None else "train"
     split = _split(splits, part, where=str(path))
@@ -109,6 +116,12 @@ def given_examples(subject: Subject, path: Path, *, part: Part | None, label: st
     name = str(path) if whole else f"{path}, {part} split"
     key = path.stem if whole else f"{path.stem}.{part}"
     return Given(name, key, "all" if whole else part, splits.info, split, experiment, labels, is_foreign=True)
+
+
+def _is_table(path: Path) -> bool:
+    if path.is_dir():
+        return any(found for suffix in _TABLES for found in path.glob(f"*{suffix}"))
+    return path.exists() and path.suffix in _TABLES
 
 
 def labels_by_name(classes: tuple[str, ...], known: tuple[str, ...], *, where: str) -> Tensor:
@@ -200,6 +213,11 @@ def _require_fit(info: DataInfo, known: DataInfo, *, where: str) -> None:
         raise DataError(
             f"{where}: asks for {info.targets} of shape {list(info.target_shape)}; the model gives "
             f"{known.targets} of shape {list(known.target_shape)}"
+        )
+    if info.encoder and info.encoder != known.encoder:
+        raise DataError(
+            f"{where}: its texts or cells are encoded by what was learnt from other examples, so they have "
+            "other codes than the model's; give a CSV or Parquet file, which is encoded as the model's own"
         )
     if info.missing and not known.missing:
         raise DataError(f"{where}: values are missing; the model was trained on data without missing values")
