@@ -200,6 +200,7 @@ def test_to_federate_takes_a_section_and_data_in_memory() -> None:
     with pytest.raises(ConfigError, match=r"data.stream: clients' examples are drawn by their number"):
         require_federated(parse(streamed))
     wrong = {"ema_decay": 0.9, "early_stopping": {}, "precision": "bf16", "accumulate": 2, "compile": True}
+    wrong |= {"length_buckets": 50}
     with pytest.raises(ConfigError) as caught:
         require_federated(parse(BASE | {"training": wrong, "federated": {"clients": 2}}))
     assert {problem.path for problem in caught.value.problems} == {f"training.{name}" for name in wrong}

@@ -42,6 +42,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"data": {"augment": [{"name": "flip"}, {"name": "mixup"}]}}, "data.augment[1]", "mixes examples"),
     ({"training": {"max_grad_norm": 1.0}}, "training.max_grad_norm", "privacy.clip_norm"),
     ({"training": {"accumulate": 2}}, "training.accumulate", "physical_batch_size"),
+    ({"training": {"length_buckets": 9}}, "training.length_buckets", "leave it out"),
     ({"training": {"precision": "bf16"}}, "training.precision", "must be fp32"),
     ({"training": {"compile": True}}, "training.compile", "leave it out"),
     ({"parallel": True}, "parallel", "one process"),

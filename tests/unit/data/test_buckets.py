@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnray.assembly import assemble
+from nnray.config import parse
 from nnray.data.batches import Batches
 from nnray.data.buckets import bucketed, require_texts, text_lengths
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import DataError
 from nnray.seeding import torch_rng
+from tests.unit.data.text_files import write_texts
 
 LENGTH = 20
 
@@ -125,3 +130,19 @@ def test_what_has_no_lengths_is_refused(info: DataInfo, words: str) -> None:
     require_texts(DataSplits(texts(4), None, None, DataInfo("texts", (LENGTH,), ("a",), vocabulary=9)))
     with pytest.raises(DataError, match=rf"training.length_buckets: needs texts .*{words}"):
         require_texts(DataSplits(texts(4), None, None, info))
+
+
+def test_an_experiment_asks_for_them(tmp_path: Path) -> None:
+    write_texts(tmp_path / "a.csv", count=60)
+    tree = {"name": "texts", "data": {"name": "text_csv", "root": str(tmp_path)}, "model": "embedding_bag"}
+    widths = {
+        pooled: [inputs.shape[1] for inputs, _ in assemble(parse(asked)).train.epoch(1)]
+        for pooled in (0, 50)
+        for asked in [tree | {"training": {"batch_size": 8, "length_buckets": pooled, "device": "cpu"}}]
+    }
+    assert set(widths[0]) == {128}
+    assert max(widths[50]) < 128
+    assert len(set(widths[50])) > 1
+    digits = tree | {"data": {"name": "digits"}, "model": "mlp", "training": {"length_buckets": 2}}
+    with pytest.raises(DataError, match=r"training.length_buckets: needs texts .*digits has numbers"):
+        assemble(parse(digits))
