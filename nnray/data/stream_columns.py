@@ -90,7 +90,10 @@ class Columns:
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         rows = len(array)
         if array.null_count:
-            raise DataError(f"{self.where}: column {name} has empty values; mend or remove those rows")
+            raise DataError(
+                f"{self.where}: column {name} has empty values; mend or remove those rows, "
+                "or take data.name: table, which fills them in"
+            )
         if pa.types.is_fixed_size_binary(array.type) or _is_binary(array.type):
             return self._raw(array, name)
         if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
@@ -105,7 +108,8 @@ class Columns:
                 raise ValueError(f"it is {column.type}")
         except (ValueError, TypeError, pa.ArrowInvalid) as error:
             raise DataError(
-                f"{self.where}: column {name} is no number: {error}; leave it out by naming data.columns"
+                f"{self.where}: column {name} is no number: {error}; leave it out by naming data.columns, "
+                "or take data.name: table, which knows texts and empty cells"
             ) from error
         return values.reshape(rows, -1)
 
