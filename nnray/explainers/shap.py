@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import comb
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,8 @@ class Shap:
         players: Number of the player of each value.
         seed: Of the draws.
     """
+
+    takes_tokens: ClassVar[bool] = True  # leaves inputs out, and moves none
 
     way: str
     samples: int

@@ -167,7 +167,7 @@ def _recorded(
 ) -> Compression:
     subject, threads = found.subject, torch.get_num_threads()
     metrics = {name: float(value) for name, value in rows[-1].items() if name != "name"}
-    metrics |= {f"{name}_share": rows[-1][name] / rows[0][name] for name in RATIOS.values()}
+    metrics |= {f"{name}_share": rows[-1][name] / rows[0][name] for name in RATIOS.values() if rows[0][name]}
     record = found.model(
         last.module,
         about=about(last.experiment, subject.info, recipe=last.recipe),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nnray.assembly import build_model
 from nnray.compression.compressor import Compressed
 from nnray.config import Experiment, load, override
+from nnray.data.batches import as_float
 from nnray.data.splits import DataInfo, DataSplits, Split
 from nnray.data.stream import Streamed
 from nnray.data.stream_memory import first
@@ -147,7 +148,7 @@ def calibration_inputs(split: Split, info: DataInfo, *, seed: int) -> Tensor:
     else:
         order = torch.randperm(len(split), generator=torch_rng(seed, "compress", "calibrate"))
         inputs = split.take(order[:_EXAMPLES]).inputs
-    return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
+    return as_float(inputs)
 
 
 def _tenth(experiment: Experiment) -> float | None:

@@ -16,6 +16,7 @@ from nnray.explainers.grad_cam import GradCam
 from nnray.explainers.sanity import cascade, completeness_errors
 from nnray.runners.explanation.asked import Asked
 from nnray.runners.explanation.methods import make
+from nnray.runners.kinds import require_quantities
 from nnray.runners.progress import begun
 
 CHECKED = 4
@@ -70,6 +71,8 @@ def explain_by(method: Mapping[str, Any], asked: Asked, *, check: bool, seed: in
 
 
 def _attributions(explainer: Explainer, asked: Asked) -> Tensor:
+    if not getattr(explainer, "takes_tokens", False):
+        require_quantities(asked.subject.info, "this method", instead="use shap, which leaves tokens out")
     found = explainer(asked.subject.module, asked.inputs, asked.targets)
     if not isinstance(found, Tensor) or found.shape != asked.inputs.shape:
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__

@@ -15,6 +15,7 @@ from nnray.runners.explanation.by_method import Explained, explain_by
 from nnray.runners.explanation.chosen import Chosen
 from nnray.runners.explanation.result import Explanation
 from nnray.runners.findings import Findings, findings
+from nnray.runners.kinds import require_classes
 from nnray.runners.outcome import plain
 from nnray.runners.subject import Subject
 
@@ -48,6 +49,7 @@ def explain(
         IncompatibleModel: A method can't explain such a model.
     """
     began = time.monotonic()
+    require_classes(subject.info, "explain")
     asked = ask(subject, chosen, target=target)
     with findings(subject, "explain", root=root, out=out) as found:
         explained = [explain_by(method, asked, check=check, seed=seed) for method in methods]

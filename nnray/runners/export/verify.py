@@ -25,15 +25,21 @@ def inputs_like(info: DataInfo, count: int) -> Tensor:
         count: How many.
 
     Returns:
-        Pixels from 0 to 1; or numbers spread as the training split's, every fifth missing where they may be.
+        Pixels from 0 to 1; ids of tokens; or codes of categories and numbers spread as the training split's,
+        every fifth missing where they may be.
     """
     generator = torch_rng(0, "export", count)
     shape = (count, *info.input_shape)
+    if info.vocabulary:
+        return torch.randint(info.vocabulary, shape, generator=generator)
     if len(info.input_shape) > 1:
         return torch.rand(shape, generator=generator)
     inputs = torch.randn(shape, generator=generator)
     if info.std:
         inputs = inputs * torch.tensor(info.std) + torch.tensor(info.mean)
+    for place, codes in enumerate(info.categories):
+        if codes:
+            inputs[:, place] = torch.randint(codes, (count,), generator=generator).float()
     if info.missing:
         inputs.view(-1)[::5] = torch.nan
     return inputs

@@ -20,6 +20,7 @@ from nnray.robustness.corruption import Corrupted, Corruption, corrupt_all, requ
 from nnray.robustness.curve import Robustness, attack_all, worst_of
 from nnray.robustness.space import Norm, space_of
 from nnray.runners.findings import Findings, findings
+from nnray.runners.kinds import require_classes, require_quantities
 from nnray.runners.progress import Progress
 from nnray.runners.robustness.outcome import AttackOutcome, corrupted_dict
 from nnray.runners.robustness.pictures import (
@@ -164,8 +165,11 @@ def _require(subject: Subject, request: Request) -> None:
         raise ConfigError("attack", [Problem("epsilon", message)])
     if request.limit is not None and request.limit < 1:
         raise ConfigError("attack", [Problem("limit", f"must be an integer above 0 (got {request.limit})")])
+    require_classes(subject.info, "attack")
     if request.corruptions:
         require_images(subject.info)
+    if request.attacks:
+        require_quantities(subject.info, "attack", instead="evaluate the model on texts of your own")
     if request.baseline is not None:
         _require_comparable(subject, request.baseline)
 
