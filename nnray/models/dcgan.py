@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from nnray.data.splits import DataInfo
+from nnray.errors import ConfigError, Problem
 from nnray.fields import PositiveInt, Probability
 from nnray.models.layers import BatchNorm2d, dropout_layer, image_norm, image_shape, stack
 
@@ -25,6 +27,7 @@ def dcgan(
     latent: PositiveInt = 64,
     width: PositiveInt = 32,
     dropout: Probability = 0.0,
+    norm: Literal["none", "batch", "group"] = "batch",
     gradient_norms: bool = False,
 ) -> nn.Module:
     """Transposed convolutions that make images of noise, and strided ones that judge them.
@@ -33,23 +36,32 @@ def dcgan(
         latent: Numbers of noise that an image is made of.
         width: Channels of the critic's first layer and of the generator's last but one.
         dropout: Share of the critic's units dropped before its score.
+        norm: In the critic; ``group`` or ``none`` with gradient norms, for which it must judge each image by
+            itself.
         gradient_norms: Give the norms of the critic's gradient, too, which loss wasserstein needs.
 
     Raises:
-        DataError: The inputs are no images.
+        ConfigError: Gradient norms are asked for of a critic with batch norm.
+        DataError: The inputs are no images, or smaller than 4 pixels.
 
     Source:
-        Radford et al. 2016; group norm in the critic, so that it judges each image by itself, as the penalty
-        of Gulrajani et al. 2017 needs.
+        Radford et al. 2016, with two convolutions in each; Gulrajani et al. 2017, section 4 (norms).
     """
-    shape = image_shape(info, "dcgan", instead="vae")
-    return Adversaries(
+    if gradient_norms and norm == "batch":
+        problem = "mixes the images of a batch, and gradient_norms are of single ones: take group or none"
+        raise ConfigError("experiment", [Problem("model.norm", problem)])
+    shape = image_shape(info, "dcgan", smallest=4, instead="vae")
+    net = Adversaries(
         _generator(shape, latent=latent, width=width),
-        _critic(shape, width=width, dropout=dropout),
+        _critic(shape, width=width, dropout=dropout, norm=norm),
         info=info,
         latent=latent,
         gradient_norms=gradient_norms,
     )
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+    return net
 
 
 class Adversaries(nn.Module):
@@ -158,13 +170,13 @@ def _generator(shape: tuple[int, int, int], *, latent: int, width: int) -> nn.Mo
     )
 
 
-def _critic(shape: tuple[int, int, int], *, width: int, dropout: float) -> nn.Module:
-    rows, columns = ((side + 3) // 4 for side in shape[1:])
+def _critic(shape: tuple[int, int, int], *, width: int, dropout: float, norm: str) -> nn.Module:
+    rows, columns = (side // 4 for side in shape[1:])
     return stack(
-        ("conv1", nn.Conv2d(shape[0], width, 3, stride=2, padding=1)),
+        ("conv1", nn.Conv2d(shape[0], width, 4, stride=2, padding=1)),
         ("activation1", nn.LeakyReLU(0.2)),
-        ("conv2", nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)),
-        ("norm2", image_norm("group", 2 * width)),
+        ("conv2", nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=norm == "none")),
+        ("norm2", image_norm(norm, 2 * width)),
         ("activation2", nn.LeakyReLU(0.2)),
         ("flatten", nn.Flatten()),
         ("dropout", dropout_layer(dropout)),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nnray.data.splits import DataInfo
-from nnray.errors import DataError
+from nnray.errors import ConfigError, DataError
 from nnray.evaluation.evaluate import evaluate
 from nnray.metrics import to_sums
 from nnray.models.dcgan import Adversaries, dcgan
@@ -37,7 +37,7 @@ def images(count: int) -> Tensor:
 @pytest.mark.parametrize("column", range(4))
 def test_a_column_of_scores_teaches_one_of_the_two_alone(column: int) -> None:
     """The third the generator, all others the critic."""
-    net = pair(gradient_norms=True)
+    net = pair(gradient_norms=True, norm="group")
     torch.autograd.backward(net(images(6))[:, column].sum())
     grads = {name: value.grad for name, value in net.named_parameters()}
     taught = {name.split(".")[0] for name, grad in grads.items() if grad is not None and grad.any()}
@@ -51,7 +51,7 @@ def test_both_scores_of_a_made_image_are_the_same() -> None:
 
 
 def test_the_norm_is_that_of_a_linear_critic_s_weights() -> None:
-    net = pair(gradient_norms=True)
+    net = pair(gradient_norms=True, norm="group")
     linear = torch.nn.Linear(90, 1)
     net.critic = torch.nn.Sequential(torch.nn.Flatten(), linear)
     wanted = float(linear.weight.detach().norm())
@@ -151,3 +151,27 @@ def test_training_tells_the_losses_of_the_images_that_the_critic_has_seen() -> N
     assert task.summarize_train(to_sums(train, 2))["loss"] == pytest.approx(
         float(task.loss(scores, torch.zeros(2)))
     )
+
+
+def test_norms_of_single_gradients_need_a_critic_of_single_images() -> None:
+    with pytest.raises(ConfigError, match=r"model.norm: mixes the images of a batch.*: take group or none"):
+        pair(gradient_norms=True)
+
+
+@pytest.mark.parametrize("norm", ["none", "group"])
+def test_such_a_critic_judges_an_image_as_it_does_alone(norm: str) -> None:
+    critic, x = pair(norm=norm).critic, images(6)
+    torch.testing.assert_close(critic(x)[2:3], critic(x[2:3]))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 7, 5), (1, 28, 28), (2, 33, 16)], ids=str)
+def test_images_of_any_size_are_judged_and_made(shape: tuple[int, int, int]) -> None:
+    info = DataInfo("images", shape, ("a",), (0.4,) * shape[0], (0.2,) * shape[0])
+    model = preprocess(dcgan(info, latent=3, width=4), info)
+    assert model(torch.rand(5, *shape, generator=torch_rng(0, "x"))).shape == (5, 3)
+    assert generate(model, 2, seed=0).shape == (2, *shape)
+
+
+def test_tiny_images_are_refused() -> None:
+    with pytest.raises(DataError, match="dcgan"):
+        dcgan(DataInfo("images", (1, 3, 9), ("a",)))
