@@ -35,7 +35,7 @@ def bucketed(order: Tensor, lengths: Tensor, *, batch_size: int, pooled: int, rn
         rng: Shuffles the batches.
     """
     even = len(order) // batch_size * batch_size
-    pools = order[:even].split(pooled * batch_size)
+    pools = torch.split(order[:even], pooled * batch_size)
     # Stable, so that which of equal lengths comes first is the same on every machine.
     ranked = [pool[lengths[pool].argsort(stable=True)] for pool in pools]
     batches = torch.cat([*ranked, order[:0]]).view(-1, batch_size)
