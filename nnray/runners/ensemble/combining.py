@@ -100,7 +100,7 @@ def vote(table: Table) -> Made:
 
 
 def stack(table: Table) -> Made:
-    """A logistic regression on the members' log-probabilities."""
+    """A linear layer and a softmax on the members' log-probabilities."""
     held, members = table.held, table.members
     num_classes = held.logp.shape[2]
     found = stack_members(features(held.logp), held.targets, num_classes=num_classes, seed=table.seed)
