@@ -116,6 +116,7 @@ def log_model(
         sha256=sha256,
         metrics=metrics,
         files=model_files(weights_safetensors(module), described),
+        needs_graph=False,  # a detector has none, and whoever has nnray loads it all the same
     )
     tracker.register(run, register, step=step, moves=is_champion)
     try:
