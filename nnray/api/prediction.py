@@ -10,9 +10,11 @@ from nnray.api.named import Opening, open_model
 
 if TYPE_CHECKING:
     from nnray.config import Experiment
+    from nnray.data.inputs import Block
     from nnray.runners.prediction import Predictions
     from nnray.runners.prediction.write import Format
     from nnray.runners.results import Result
+    from nnray.runners.subject import Subject
 
 _TABLES, _TEXTS = ("csv", "parquet"), "text_csv"
 
@@ -53,24 +55,39 @@ def predict(
     Raises:
         RunError: There is no such model.
         DataError: Inputs can't be read; nothing is written.
-        ConfigError: An argument is out of its range.
+        ConfigError: An argument is out of its range, or not for this model.
     """
     from nnray.data.inputs import read_inputs
     from nnray.runners import prediction
 
     subject = open_model(model, **opening)
     named = [inputs] if isinstance(inputs, str | Path) else inputs
-    told = _columns(subject.experiment, label, columns=columns)
-    found = read_inputs(named, subject.info, resize=resize, skip_unreadable=skip_unreadable, **told)
+    written = Path(out) if isinstance(out, str) else out
+    if prediction.goes_on(subject):
+        asked = {"probabilities": probabilities, "label": bool(label), "resize": resize, "ray": on_ray}
+        prediction.require_none_asked({**asked, "skip_unreadable": skip_unreadable})
+        ends = _last_windows(subject, named, columns=columns)
+        return prediction.predict_ahead(subject, ends, out=written, file_format=file_format)
+    prediction.require_classes(subject)
+    told = {**_columns(subject.experiment, label, columns=columns), "resize": resize}
     return prediction.predict(
         subject,
-        found,
-        out=Path(out) if isinstance(out, str) else out,
+        read_inputs(named, subject.info, skip_unreadable=skip_unreadable, **told),
+        out=written,
         file_format=file_format,
         batch_size=batch_size,
         probabilities=probabilities,
         on_ray=on_ray,
     )
+
+
+def _last_windows(subject: Subject, paths: Sequence[str | Path], *, columns: Sequence[str]) -> Block:
+    """The ends of series, told apart and filled in as the experiment has them."""
+    from nnray.data.input_series import last_windows
+
+    known = subject.experiment.data.component.kwargs
+    told = {key: known[key] for key in ("group", "missing") if known.get(key)}
+    return last_windows(paths, subject.info, columns=columns, **told)
 
 
 def _columns(experiment: Experiment, label: str | None, *, columns: Sequence[str]) -> dict[str, Any]:

@@ -59,16 +59,38 @@ def series_csv(
         raise DataError(
             f"series_csv: data.targets and data.inputs name {list(columns)}; expected columns, each once"
         )
-    path = _find(root, file)
-    parts = _parted(read_rows(path, (*columns, *(key for key in (group, time) if key))), group)
-    if time is not None:
-        for name, rows in parts.items():
-            _check_order([row[time] for row in rows], f"{path}: series {name}: column {time}")
-    series = [_series(name, rows, columns, path=path, missing=missing) for name, rows in parts.items()]
+    series = read_series(_find(root, file), columns, group=group, time=time, missing=missing)
     window = Window(past, horizon, len(targets), stride)
     cuts = [cuts_of(one.values.shape[1], val=val, test=test) for one in series]
     info = DataInfo("series_csv", (), (), targets="numbers", features=columns)
     return split_in_time(series, window, cuts=cuts, info=info)
+
+
+def read_series(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    group: str | None = None,
+    time: str | None = None,
+    missing: Missing = "refuse",
+) -> list[Series]:
+    """The series in a CSV file, in the order in which they begin.
+
+    Args:
+        path: Of the file.
+        columns: Channels.
+        group: Column that tells series apart; None for one series.
+        time: Column that must ascend within a series; None to trust the order of the rows.
+        missing: What becomes of empty cells.
+
+    Raises:
+        DataError: The file is unreadable, or its rows are no such series.
+    """
+    parts = _parted(read_rows(path, (*columns, *(key for key in (group, time) if key))), group)
+    if time is not None:
+        for name, rows in parts.items():
+            _check_order([row[time] for row in rows], f"{path}: series {name}: column {time}")
+    return [_series(name, rows, columns, path=path, missing=missing) for name, rows in parts.items()]
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Rows:

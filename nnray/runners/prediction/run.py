@@ -44,7 +44,9 @@ class Predictions(Outcome):
         return told if self.answers else {key: value for key, value in told.items() if key != "answers"}
 
     def summary(self) -> str:
-        """How many inputs are of which class."""
+        """How many inputs are of which class, or how many there are."""
+        if not self.by_class:
+            return "\n".join([f"inputs   {self.rows}", *(f"written  {near(file)}" for file in self.files)])
         width = max(map(len, self.by_class), default=0)
         shown = [f"{name:{width}}  {count}" for name, count in self.by_class.items()]
         passed = [f"passed over  {len(self.unreadable)}"] if self.unreadable else []

@@ -56,7 +56,7 @@ def writing(
     form = _FORMATS[file_format]
     if isinstance(out, Path):
         with (
-            _aside(out, binary=file_format == "parquet") as file,
+            aside(out, binary=file_format == "parquet") as file,
             form(file, classes, probabilities) as write,
         ):
             yield write
@@ -66,7 +66,7 @@ def writing(
 
 
 @contextmanager
-def _aside(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
+def aside(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
     """A file beside the one that it replaces at the end; whatever ends the block early leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
