@@ -9,9 +9,11 @@ Source: Rendle et al., "BPR: Bayesian personalized ranking from implicit feedbac
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,6 +41,8 @@ def movielens_ranking(*, root: str | None = None, min_ratings: PositiveInt = 1) 
     found (1), to be ranked behind those (0), or not asked for (-100), as the user had rated it before. A film
     that nobody had rated before is not among them: its user has nothing to be found, which counts as a miss.
 
+    Films have their titles where ``movies.csv`` stands beside, else their ids.
+
     Args:
         root: Folder that has ``ratings.csv``, or a folder ``movielens_small``, ``ml-latest-small`` or
             ``movielens`` with it; None means ``$NNRAY_DATA``, else the user's cache folder.
@@ -46,7 +50,7 @@ def movielens_ranking(*, root: str | None = None, min_ratings: PositiveInt = 1) 
     """
     path = find_ratings(data_root(root))
     seen = _in_time(read_ratings(path), min_ratings=min_ratings, where=str(path))
-    rows = [[user] for user in seen.users]
+    rows, titles = [[user] for user in seen.users], _titles(path.with_name("movies.csv"))
     encoder = fit_encoder(rows, ("user",), quantities=(), where=str(path))
     inputs = encoder.encode(rows, where=str(path))
     train, told = Examples(inputs, seen.targets(_LEARNT)), numbered_groups(seen.users, kind="user")
@@ -55,7 +59,7 @@ def movielens_ranking(*, root: str | None = None, min_ratings: PositiveInt = 1) 
         info = replace(
             encoder.info("movielens_ranking", classes=CLASSES, train=inputs),
             targets="classes",
-            target_names=seen.films,
+            target_names=tuple(titles.get(film, film) for film in seen.films),
             target_rates=tuple(train.targets[index].double().mean(0).tolist()),
         )
         val = Examples(inputs, seen.targets(_VALIDATED))
@@ -80,6 +84,21 @@ class _Seen:
         for at, value in ((self.part < part, NO_CLASS), (self.part == part, 1)):
             found[self.user[at], self.film[at]] = value
         return found
+
+
+def _titles(path: Path) -> dict[str, str]:
+    """Titles of films by id; none where the file is not there.
+
+    Raises:
+        DataError: It is unreadable.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row[0]: row[1] for row in csv.reader(file) if len(row) > 1}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: unreadable ({error}); replace it by the published file") from error
 
 
 def _in_time(rows: Sequence[Sequence[str]], *, min_ratings: int, where: str) -> _Seen:

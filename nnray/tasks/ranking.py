@@ -9,7 +9,7 @@ Shapes: B examples of a batch, K places, P pairs of an example and a place of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,7 @@ from torch.nn.functional import softplus
 from nnray.errors import DataError
 from nnray.fields import PositiveInt
 from nnray.metrics import Array, MetricSums
+from nnray.tasks.exhibit import Exhibit, Passage
 
 if TYPE_CHECKING:
     from nnray.data.splits import DataInfo
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _NO_CLASS = -100
 _PAIRS = 256
 """Compared at a time with all places."""
+_SHOWN = 8
 Kind = Literal["softmax", "bpr"]
 
 
@@ -53,7 +55,9 @@ def ranking(
             f"{info.targets} of shape {list(info.target_shape)} and {info.num_classes} classes: use a data "
             "set such as movielens_ranking"
         )
-    return Ranking(info.target_shape, info.target_rates, kind=loss, negatives=negatives, top=top)
+    return Ranking(
+        info.target_shape, info.target_rates, info.target_names, kind=loss, negatives=negatives, top=top
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Ranking:
 
     output_shape: tuple[int, ...]
     rates: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
     kind: Kind = "bpr"
     negatives: int = 4
     top: int = 10
@@ -127,6 +132,22 @@ class Ranking:
         ).cumsum(0)
         best_B = ideal[count_B.clamp(1, self.top) - 1]
         return _by_example(hit_P, targets).sum(), (gain_B * count_B / best_B).sum()
+
+    def exhibits(
+        self, model: nn.Module, inputs: Tensor, targets: Tensor, *, seed: int
+    ) -> Mapping[str, Exhibit]:
+        """What a few examples are told first of all that they are asked, with a star where it is right."""
+        inputs, targets = inputs[:_SHOWN], targets[:_SHOWN]
+        scores_BK = model(inputs).float().masked_fill(targets == _NO_CLASS, -torch.inf)
+        names = self.names or tuple(f"place {place}" for place in range(targets.shape[1]))
+        lines = []
+        for row, order in enumerate(torch.argsort(scores_BK, dim=1, descending=True, stable=True)):
+            asked = [place for place in order.tolist() if targets[row, place] != _NO_CLASS]
+            lines.append(f"example {row}, {len(order) - len(asked)} places not asked for")
+            marks = ("*" if targets[row, place] == 1 else " " for place in asked)
+            shown = zip(marks, asked[: self.top], strict=False)
+            lines += [f"  {mark} {names[place]}" for mark, place in shown]
+        return {"first_places": Passage("\n".join(lines))}
 
     def summarize(self, sums: MetricSums) -> dict[str, float]:
         """Loss, ``hr`` and ``ndcg`` with how many places come first, and ``popularity_`` with the same.

@@ -106,6 +106,17 @@ def test_changed_future_ratings_change_nothing_that_is_learnt_from() -> None:
     assert not (parts(after)[2].targets == 1).any(), "of the new films none was known"
 
 
+def test_films_have_their_titles_where_these_are_known() -> None:
+    Path("movies.csv").write_text('movieId,title,genres\n11,"Été, the (1999)",Drama\n', encoding="utf-8")
+    assert small().info.target_names == ("10", "Été, the (1999)", "12")
+
+
+def test_unreadable_titles_are_told() -> None:
+    Path("movies.csv").write_bytes(b"movieId,title\n11,\xff\n")
+    with pytest.raises(DataError, match=r"movies\.csv: unreadable"):
+        small()
+
+
 @pytest.mark.parametrize(
     ("lines", "kwargs", "problem"),
     [

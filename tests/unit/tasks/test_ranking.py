@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from nnray.data.splits import NO_CLASS, DataInfo
 from nnray.errors import DataError
 from nnray.metrics import mode_of, to_sums
 from nnray.seeding import torch_seeded
+from nnray.tasks.exhibit import Passage
 from nnray.tasks.ranking import Ranking, drawn_bpr, ranking
 
 RATES = (0.9, 0.1, 0.5, 0.3)
@@ -24,6 +26,10 @@ INFO = DataInfo(
 )
 SCORES = torch.tensor([[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
 # The first user is asked of all, the second had rated the first film.
+SHOWN = [
+    *("example 0, 0 places not asked for", "    A", "    B", "  * C", "    D"),
+    *("example 1, 1 places not asked for", "  * D", "    C", "    B"),
+]
 TARGETS = torch.tensor([[0, 0, 1, 0], [NO_CLASS, 0, 0, 1]])
 
 
@@ -179,3 +185,16 @@ def test_figures_are_read_in_the_right_direction() -> None:
 def test_other_data_are_refused(info: DataInfo) -> None:
     with pytest.raises(DataError, match=r"data set a has .*use a data set such as movielens_ranking"):
         ranking(info)
+
+
+def test_what_is_shown_are_the_first_places_that_are_asked() -> None:
+    task = ranking(replace(INFO, target_names=("A", "B", "C", "D")), top=4)
+    with torch.no_grad():
+        shown = task.exhibits(Given(), torch.tensor([[0.0], [1.0]]), TARGETS, seed=0)
+    assert shown == {"first_places": Passage("\n".join(SHOWN))}
+
+
+def test_places_without_names_are_numbered() -> None:
+    with torch.no_grad():
+        shown = ranking(INFO, top=1).exhibits(Given(), torch.tensor([[0.0]]), TARGETS[:1], seed=0)
+    assert shown == {"first_places": Passage("example 0, 0 places not asked for\n    place 0")}
