@@ -77,6 +77,7 @@ WANTED = {
     "shapes_segmentation",
     "shapes_detection",
     "mnist_autoencoder",
+    "mnist_gan",
     "sms_spam",
     "shakespeare",
 }
