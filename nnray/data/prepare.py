@@ -68,7 +68,7 @@ def prepare(
         digest=digest(*(part for part in (train, val) if part)),
     )
     groups = splits.groups and partial(taken, splits.groups, index=kept.numpy(), count=count, name=name)
-    return DataSplits(train, val, splits.test, info, groups)
+    return DataSplits(train, val, splits.test, info, groups, splits.refit)
 
 
 def _in_memory(splits: DataSplits) -> tuple[Examples, Examples | None]:

@@ -124,7 +124,7 @@ class DataSplits:
         info: Read off ``train``.
         groups: Tells who each example of ``train`` came from; None where the data set doesn't know.
         refit: Gives the same examples, encoded by what those of ``train`` at an index alone say, such as a
-            vocabulary; None where nothing is learnt to encode them.
+            vocabulary; None where nothing is learnt to encode them. The index is into what the data set gave.
     """
 
     train: Split

@@ -144,6 +144,9 @@ def _require_sense(subject: Subject, request: Request) -> None:
     """Refuse what would mislead."""
     if not tells_classes(subject):
         asked = {"temperature": request.temperature, "threshold_by": request.threshold_by is not None}
+        usual = Request()
+        asked["bootstrap"] = request.resamples not in (0, usual.resamples)
+        asked["wrong"] = request.wrong not in (0, usual.wrong)
         require_no_classes_asked(subject, asked=asked)
     problems = []
     fitted = request.temperature or request.threshold_by is not None

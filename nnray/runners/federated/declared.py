@@ -43,7 +43,7 @@ def about_schema() -> Schema:
     count = Form(torch.int64)
     shape = Form(torch.int64, (-1,))
     tensors = {"input_shape": shape, "num_examples": count, "missing": Form(torch.bool)}
-    tensors |= {"targets": count, "target_shape": shape}
+    tensors |= {"targets": count, "target_shape": shape, "vocabulary": count, "categories": shape}
     return {ABOUT: Declared(tensors, most_words=_MOST_CLASSES)}
 
 
@@ -55,6 +55,8 @@ def about(info: DataInfo, *, num_examples: int, client: int) -> Payload:
         "missing": torch.tensor(info.missing),
         "targets": torch.tensor(_KINDS.index(info.targets)),
         "target_shape": torch.tensor(info.target_shape, dtype=torch.int64),
+        "vocabulary": torch.tensor(info.vocabulary),
+        "categories": torch.tensor(info.categories, dtype=torch.int64),
     }
     return Payload(ABOUT, client, tensors=tensors, words=info.classes)
 
@@ -73,6 +75,8 @@ def read_about(payload: Payload, *, name: str) -> tuple[DataInfo, int]:
         missing=bool(tensors["missing"]),
         targets=_KINDS[kind],
         target_shape=target_shape,
+        vocabulary=int(tensors["vocabulary"]),
+        categories=tuple(map(int, tensors["categories"])),
     )
     return info, int(tensors["num_examples"])
 
@@ -165,7 +169,8 @@ def blank(info: DataInfo, count: int) -> Examples:
     """Examples of a data set's form without anything in them; they take no memory."""
     dtype = torch.int64 if info.targets in ("class", "classes") else torch.float32
     targets = torch.zeros((), dtype=dtype).expand(count, *info.target_shape)
-    return Examples(torch.zeros(()).expand(count, *info.input_shape), targets)
+    inputs = torch.zeros((), dtype=torch.int64 if info.vocabulary else torch.float32)
+    return Examples(inputs.expand(count, *info.input_shape), targets)
 
 
 def _measures(sums: MetricSums) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from nnray.federated.strategy import Vectors
 from nnray.federated.weights import Weights
 from nnray.runners.federated import declared
 from nnray.runners.federated.actor import share_tensors
-from nnray.runners.federated.egress import Gate, Payload
+from nnray.runners.federated.egress import Gate, Payload, Refused
 from nnray.runners.federated.setting import Setting, with_private_examples
 from nnray.runners.federated.worker import Worker
 from nnray.runners.training import prepare_process
@@ -62,6 +62,12 @@ class Plan:
         return folder / f"{self.run}-{site.name}.jsonl"
 
 
+_LEARNT = (
+    "the numbers that stand for its words or categories are learnt from examples, and would be others at "
+    "each site: take a data set whose numbers are the same everywhere"
+)
+
+
 class Site:
     """What a site's process does; each method gives what leaves it.
 
@@ -91,6 +97,8 @@ class Site:
         splits = load_data(self._experiment)
         if not isinstance(splits.train, Examples):
             raise ConfigError("this experiment", [Problem("data.stream", "leave it out to federate")])
+        if splits.refit is not None:
+            raise Refused(f"data: {_LEARNT}")
         self._train = splits.train
         self._gate.schema = {**self._gate.schema, **declared.sums_schema(splits.info)}
         return declared.about(splits.info, num_examples=len(splits.train), client=self._client)

@@ -215,4 +215,7 @@ def _setting(experiment: Experiment, info: DataInfo, sizes: Index) -> Setting:
 
 def _form(info: DataInfo) -> str:
     wanted = f"{info.num_classes} classes" if info.classes else f"{info.targets} {list(info.target_shape)}"
-    return f"{list(info.input_shape)} of {wanted}{', some missing' if info.missing else ''}"
+    tokens = f", {info.vocabulary} tokens" if info.vocabulary else ""
+    categories = f", categories {list(info.categories)}" if info.categories else ""
+    missing = ", some missing" if info.missing else ""
+    return f"{list(info.input_shape)} of {wanted}{tokens}{categories}{missing}"

@@ -13,12 +13,13 @@ import torch
 from nnray import registry
 from nnray.assembly import load_data
 from nnray.config import Experiment, parse
+from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, DataError
 from nnray.federated.exact import Sums
 from nnray.federated.outcome import RoundStart
 from nnray.federated.statistics import mean_of
 from nnray.runners.federated import declared
-from nnray.runners.federated.egress import FAILURE, Payload, from_bytes
+from nnray.runners.federated.egress import FAILURE, Payload, Refused, from_bytes
 from nnray.runners.federated.setting import Setting, build_flat, make_setting, make_strategy
 from nnray.runners.federated.site import Plan, Site, cut
 from nnray.runners.federated.sites import require_apart
@@ -173,3 +174,22 @@ def test_data_that_are_not_there_are_told_by_type(tmp_path: Path) -> None:
     made = experiment(tmp_path, federated={"sites": [site]}, data=data)
     payload = from_bytes(Site(Plan(made, 0, "run")).call("about"), declared.about_schema())
     assert payload.words == (DataError.__name__, "")
+
+
+def test_words_that_each_site_would_number_anew_are_refused(tmp_path: Path) -> None:
+    rows = [f"word{number} here,{number % 2}" for number in range(20)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
+    site = {"name": "north", "resource": "n", "root": str(tmp_path), "log": str(tmp_path)}
+    data = {"name": "text_csv", "file": "texts.csv", "validation": 0}
+    made = experiment(tmp_path, federated={"sites": [site]}, data=data, model={"name": "embedding_bag"})
+    payload = from_bytes(Site(Plan(made, 0, "run")).call("about"), declared.about_schema())
+    kind, text = payload.words
+    assert kind == Refused.__name__
+    assert "would be others at each site" in text
+
+
+def test_tokens_and_categories_are_told() -> None:
+    told = DataInfo("some", (3,), ("a", "b"), vocabulary=7, categories=(2, 0, 5))
+    info, count = declared.read_about(declared.about(told, num_examples=4, client=0), name="some")
+    assert (info, count) == (told, 4)
+    assert declared.blank(info, 2).inputs.dtype == torch.int64
