@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nnray.errors import DataError
 from nnray.federated.partitions.partition import Partition, starts_of
 
 
@@ -16,9 +17,17 @@ def hold_out(partition: Partition, rng: np.random.Generator, *, share: float) ->
         partition: Who has which.
         rng: Says which are kept back.
         share: Kept back of each client, rounded to whole examples; a client keeps at least one to train on.
+
+    Raises:
+        DataError: No client keeps any back.
     """
     sizes = partition.sizes
     kept_back = np.minimum(np.floor(sizes * share + 0.5).astype(np.int64), sizes - 1)
+    if not kept_back.any():
+        raise DataError(
+            f"federated.holdout: {share:g} of the examples of a client, {sizes.max()} at most, is not one: hold "
+            "more back, or have fewer clients"
+        )
     owners = partition.owners
     order = np.lexsort((rng.random(len(owners)), owners))
     place = np.empty(len(order), dtype=np.int64)
