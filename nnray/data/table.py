@@ -12,7 +12,7 @@ from torch import Tensor
 from nnray.data.groups import GroupReader, Groups, numbered_groups
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.data.stratify import split_off
-from nnray.data.stream_files import by_split, files_below, locate
+from nnray.data.stream_files import Place, by_split, files_below, locate
 from nnray.data.table_columns import Encoder, encoder_from_json, fit_encoder
 from nnray.data.table_files import Sheet, read_sheet, require_columns
 from nnray.data.table_types import Answers, TargetType, Typing, answers_of, quantities_of
@@ -66,12 +66,8 @@ def table(
     if len(delimiter) != 1:
         raise DataError(f"data.delimiter: got {delimiter!r}; allowed: one character, such as ',' or \"\\t\"")
     place = locate(root, name="table", below=folder)
-    files = by_split(place, _SUFFIXES, name="table")
-    sheets = {
-        split: read_sheet(place, files[split], delimiter=delimiter)
-        for split in ("train", "val")
-        if split in files
-    }
+    readers = _readers(place, delimiter=delimiter)
+    sheets = {split: readers[split]() for split in ("train", "val") if split in readers}
     whole = sheets["train"]
     require_columns([group_by] if group_by else [], whole.names, where=whole.where)
     names = _inputs(whole, label, columns=columns, drop=drop or [])
@@ -79,11 +75,8 @@ def table(
     answers = answers_of(known, target=target, where=f"{whole.where}: {label}")
     typing = Typing(tuple(numbers or ()), tuple(categories or ()), tuple(missing or ()))
     read = _Reading(names, label, answers, typing, indicators)
-    train = whole
-    later: Callable[[], Sheet] | None = None
-    if "test" in files:
-        later = partial(read_sheet, place, files["test"], delimiter=delimiter)
-    elif test:
+    train, later = whole, readers.get("test")
+    if later is None and test:
         train, later = _parted(read, whole, test=test, split_seed=split_seed)
     groups = partial(_groups, train, group_by) if group_by else None
     return _splits(read, train, val=sheets.get("val"), test=later, groups=groups)
@@ -108,6 +101,12 @@ def encoded_rows(root: str, info: DataInfo, *, label: str) -> DataSplits:
     sheet = read_sheet(place, paths, columns=(*encoder.names, label))
     read = _Reading(encoder.names, label, Answers(info.classes), Typing(), bool(encoder.indicators))
     return DataSplits(read.examples(sheet, encoder), None, None, info)
+
+
+def _readers(place: Place, *, delimiter: str) -> dict[str, Callable[[], Sheet]]:
+    """By split, what reads its files."""
+    files = by_split(place, _SUFFIXES, name="table")
+    return {split: partial(read_sheet, place, paths, delimiter=delimiter) for split, paths in files.items()}
 
 
 @dataclass(frozen=True, slots=True)

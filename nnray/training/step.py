@@ -73,7 +73,7 @@ class GradientStep:
         self, state: TrainState, inputs: Tensor, targets: Tensor, loss_fn: LossFn, *, share: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Take one step on a batch; the outputs and the mean loss come back detached."""
-        made = self.learn(state, inputs, targets, loss_fn, share=share)
+        made = self.learn(state, inputs, targets, loss_fn=loss_fn, share=share)
         self.count(state)
         return made
 
@@ -82,8 +82,8 @@ class GradientStep:
         state: TrainState,
         inputs: Tensor,
         targets: Tensor,
-        loss_fn: LossFn,
         *,
+        loss_fn: LossFn,
         share: float = 1.0,
         keep: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ class TurnStep:
         is_alone = state.ranks.size == 1
         loss_fn = turn.loss_of if is_alone else _reaching_all(turn)
         with turn.announced(state.model) if is_alone else nullcontext():
-            return self.base.learn(state, inputs, targets, loss_fn, share=share, keep=turn.keep_own)
+            return self.base.learn(state, inputs, targets, loss_fn=loss_fn, share=share, keep=turn.keep_own)
 
 
 def _reaching_all(turn: Turn) -> LossFn:
