@@ -8,12 +8,12 @@ so the store's ids are filled in later (``mlmodel.fill_in``).
 from __future__ import annotations
 
 import shutil
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnray.errors import IncompatibleModel
 from nnray.tracking.mlmodel import GRAPH, write_description
+from nnray.tracking.quiet import traced_quietly
 from nnray.tracking.traces import Trace, Traces, structure
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-_ONE_AT_A_TIME = threading.Lock()
-"""``torch.export`` keeps state of the process."""
 _traces = Traces()
 
 
@@ -44,7 +42,7 @@ def save_model(
     """
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        with _ONE_AT_A_TIME:
+        with traced_quietly():
             _write(module, example, folder)
     except OSError:
         raise

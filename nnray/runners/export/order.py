@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nnray.assembly.described import About
 from nnray.errors import IncompatibleModel
+from nnray.tracking.quiet import traced_quietly
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -56,13 +57,14 @@ Writer = Callable[[Order, Path], Written]
 
 @contextmanager
 def tracing(method: str) -> Iterator[None]:
-    """Say in words what a tracer could not do; a full disk stays what it is.
+    """Say in words, and in no others, what a tracer could not do; a full disk stays what it is.
 
     Raises:
         IncompatibleModel: Whatever else went wrong.
     """
     try:
-        yield
+        with traced_quietly():
+            yield
     except OSError:
         raise
     except Exception as error:

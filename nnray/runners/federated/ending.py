@@ -154,6 +154,7 @@ class Ending:
             sha256=hashlib.sha256(data).hexdigest(),
             metrics=next(dict(r.metrics) for r in self.course.past() if r.round == number),
             files=model_files(data, about(self.setting.experiment, self.splits.info)),
+            needs_graph=False,  # as of the last round's model
         )
 
     def _show(self, module: nn.Module) -> None:
