@@ -30,6 +30,8 @@ from nnray.durable import write_bytes, write_json
 from nnray.errors import NnrayError, RunError
 from nnray.runners import lease
 
+EXHIBITS = "exhibits"
+"""Folder of what the task shows, in a run's."""
 _RECORD, _CONFIG, _RESULT, _LOCK = "run.json", "config.yaml", "result.json", "lock"
 
 _ID = re.compile(r"[0-9a-f]{32}")

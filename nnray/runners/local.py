@@ -188,7 +188,6 @@ class Stages:
             folder=self.folder,
             tracker=self.tracker,
             run=self.run,
-            notes=self.display,
         )
 
     def _faults(self) -> list[str]:

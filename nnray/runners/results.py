@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from nnray.runners.folder import EXHIBITS
 from nnray.runners.headline import headline
+from nnray.runners.outcome import near
 
 _NAME_WIDTH = 14
 
@@ -36,6 +38,12 @@ class Result:
     model_sha256: str
     tracking_uri: str
     folder: Path
+
+    @property
+    def shown(self) -> str:
+        """The folder of what the task shows; empty where there is nothing."""
+        folder = self.folder / EXHIBITS
+        return near(folder) if folder.is_dir() else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
@@ -70,6 +78,7 @@ class RunResult(Result):
                 *(("fault", fault) for fault in self.faults),
                 ("run", self.run_id),
                 ("model", self.model_uri),
+                ("shown", self.shown),
                 ("open the UI", "nnray ui"),
             ]
         )

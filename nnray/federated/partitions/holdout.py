@@ -25,8 +25,8 @@ def hold_out(partition: Partition, rng: np.random.Generator, *, share: float) ->
     kept_back = np.minimum(np.floor(sizes * share + 0.5).astype(np.int64), sizes - 1)
     if not kept_back.any():
         raise DataError(
-            f"federated.holdout: {share:g} of the examples of a client, {sizes.max()} at most, is not one: hold "
-            "more back, or have fewer clients"
+            f"federated.holdout: {share:g} of the examples of a client, {sizes.max()} at most, is not one: "
+            "hold more back, or have fewer clients"
         )
     owners = partition.owners
     order = np.lexsort((rng.random(len(owners)), owners))

@@ -20,12 +20,12 @@ from nnray.data.splits import DataSplits
 from nnray.data.stream_memory import first
 from nnray.errors import UserCodeError
 from nnray.evaluation.evaluate import evaluation_mode
+from nnray.runners.folder import EXHIBITS
 from nnray.seeding import torch_seeded
 from nnray.tasks.exhibit import Curves, Passage, Picture, Points
 from nnray.tasks.task import Task
 from nnray.training.storage import LocalFolder, RemoteFolder
 
-FOLDER = "exhibits"
 _EXAMPLES = 512
 """Of the validation split, at most, are shown to a task."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -60,7 +60,7 @@ def exhibits(
     examples = first(splits.val, _EXAMPLES)
     device = next((value.device for value in model.parameters()), torch.device("cpu"))
     inputs, targets = as_float(examples.inputs).to(device), examples.targets.to(device)
-    with torch.no_grad(), evaluation_mode(model), torch_seeded(experiment.seed, FOLDER):
+    with torch.no_grad(), evaluation_mode(model), torch_seeded(experiment.seed, EXHIBITS):
         shown = show(model, inputs, targets, seed=experiment.seed)
     _require_exhibits(shown, experiment)
     from nnray.runners.exhibits.draw import file_of  # draws on matplotlib, which takes a second
@@ -72,7 +72,7 @@ def keep(
     files: Mapping[str, bytes], storage: LocalFolder | RemoteFolder, *, epoch: int | None = None
 ) -> None:
     """Write files into the storage of a run: those of an epoch under its number."""
-    folder = storage.child(FOLDER)
+    folder = storage.child(EXHIBITS)
     for name, data in files.items():
         folder.put(file_name(name, epoch), data)
 

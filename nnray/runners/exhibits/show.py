@@ -7,10 +7,8 @@ from torch import nn
 from nnray.config import Experiment
 from nnray.data.splits import DataSplits
 from nnray.durable import write_bytes
-from nnray.runners.exhibits.make import FOLDER, exhibits, file_name, is_of_epoch, keep
-from nnray.runners.folder import RunFolder
-from nnray.runners.outcome import near
-from nnray.runners.recording import Notes
+from nnray.runners.exhibits.make import exhibits, file_name, is_of_epoch, keep
+from nnray.runners.folder import EXHIBITS, RunFolder
 from nnray.tracking import Tracker
 from nnray.training.storage import LocalFolder, RemoteFolder
 
@@ -22,7 +20,7 @@ def record(
     storage: LocalFolder | RemoteFolder,
     folder: RunFolder,
     epoch: int | None = None,
-) -> list[str]:
+) -> None:
     """Record the files of an epoch, or those of the model that a run came to, that lie in its storage.
 
     Args:
@@ -31,19 +29,14 @@ def record(
         storage: Where they were kept.
         folder: Of the run; gets a copy where the storage is elsewhere.
         epoch: None for the model that it came to.
-
-    Returns:
-        Their names.
     """
-    kept, here = storage.child(FOLDER), folder.path / FOLDER
-    names = [name for name in kept.names() if _is_of(name, epoch)]
-    for name in names:
+    kept, here = storage.child(EXHIBITS), folder.path / EXHIBITS
+    for name in [name for name in kept.names() if _is_of(name, epoch)]:
         path, data = here / name, kept.read(name)
         if not path.exists() or path.read_bytes() != data:
             here.mkdir(exist_ok=True)
             write_bytes(path, data)
-        tracker.log_artifact(run, path, FOLDER)
-    return names
+        tracker.log_artifact(run, path, EXHIBITS)
 
 
 def show(
@@ -55,12 +48,10 @@ def show(
     folder: RunFolder,
     tracker: Tracker,
     run: str,
-    notes: Notes,
 ) -> None:
-    """Keep and record what shows the model that a run came to, and say where it is."""
+    """Keep and record what shows the model that a run came to."""
     keep(exhibits(experiment, model, splits=splits), storage)
-    if names := record(tracker, run, storage=storage, folder=folder):
-        notes.note(f"shown in {near(folder.path / FOLDER)}: {', '.join(names)}")
+    record(tracker, run, storage=storage, folder=folder)
 
 
 def _is_of(name: str, epoch: int | None) -> bool:

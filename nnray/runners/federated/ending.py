@@ -168,7 +168,6 @@ class Ending:
                 folder=self.folder,
                 tracker=self.tracker,
                 run=self.key,
-                notes=self.display,
             )
 
     def _faults(self) -> list[str]:

@@ -49,6 +49,7 @@ class FederatedResult(Result):
             *([("", f"and {more} more: history.jsonl in the run's folder names them")] if more > 0 else []),
             ("run", self.run_id),
             ("model", self.model_uri),
+            ("shown", self.shown),
             ("compare", f"nnray compare {self.folder} RUN ..."),
             ("open the UI", "nnray ui"),
         ]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from nnray.errors import NnrayError
-from nnray.runners.exhibits.make import FOLDER as EXHIBITS
 from nnray.runners.exhibits.make import is_of_epoch
+from nnray.runners.folder import EXHIBITS
 from nnray.runners.report.account import Account
 from nnray.runners.report.markup import Html, code, fold, grid, join, notice, picture, table
 from nnray.runners.report.page import Section

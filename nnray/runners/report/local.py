@@ -11,8 +11,7 @@ from nnray.config import Experiment
 from nnray.durable import read_json_lines
 from nnray.errors import NnrayError
 from nnray.runners import folder as folders
-from nnray.runners.exhibits.make import FOLDER as EXHIBITS
-from nnray.runners.folder import RunFolder
+from nnray.runners.folder import EXHIBITS, RunFolder
 from nnray.runners.origins import search_modules
 from nnray.runners.report.account import Account, Point, State
 from nnray.tracking.archive import Archive, ArchivedRun

@@ -131,6 +131,5 @@ class Candidate:
             folder=self.folder,
             tracker=self.tracker,
             run=self.run,
-            notes=self.notes,
         )
         return metrics

@@ -69,6 +69,7 @@ class SweepResult(Result):
                 *(f"            {name} {value:.4f}" for name, value in self._shown()),
                 *((f"run         {self.run_id}",) if self.run_id else ()),
                 *((f"model       {self.model_uri}",) if self.model_uri else ()),
+                *((f"shown       {self.shown}",) if self.shown else ()),
                 f"train it    nnray {self._of} {self.best_file}",
                 "open the UI nnray ui",
             )

@@ -15,10 +15,11 @@ from nnray.assembly import assemble, load_data
 from nnray.config import Experiment, parse
 from nnray.errors import UserCodeError
 from nnray.runners import local
-from nnray.runners.display import Lines, Quiet
+from nnray.runners.display import Quiet
 from nnray.runners.exhibits.draw import file_of
 from nnray.runners.exhibits.make import exhibits
 from nnray.runners.folder import RunFolder, create
+from nnray.runners.results import RunResult
 from nnray.tasks.exhibit import Curves, Passage, Picture, Points
 from nnray.tracking import MemoryTracker
 
@@ -46,25 +47,24 @@ def tracker() -> Iterator[MemoryTracker]:
     made.close()
 
 
-def train(run: RunFolder, tracker: MemoryTracker, display: Any = None) -> None:
-    local.train(run.experiment, run, tracker=tracker, display=display or Quiet())
+def train(run: RunFolder, tracker: MemoryTracker, display: Any = None) -> RunResult:
+    result = local.train(run.experiment, run, tracker=tracker, display=display or Quiet())
     tracker.flush()
+    return result
 
 
 def kept(run: RunFolder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (run.path / "exhibits").iterdir()}
 
 
-def test_a_run_keeps_and_records_what_its_task_shows(
-    tracker: MemoryTracker, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_keeps_and_records_what_its_task_shows(tracker: MemoryTracker) -> None:
     run = create(experiment(), "train")
-    train(run, tracker, Lines())
+    result = train(run, tracker)
     assert kept(run).keys() == FILES | EPOCHS
     recorded = set(tracker.runs[run.name].files)
     assert {f"exhibits/{name}" for name in FILES | EPOCHS} <= recorded
-    told = capsys.readouterr()
-    assert "exhibits: first.png, map.png, scores.png, words.txt" in told.out + told.err
+    assert result.shown.endswith("exhibits")
+    assert ["shown", result.shown] in [line.split() for line in result.summary().splitlines()]
 
 
 def test_the_last_epoch_shows_what_the_model_shows(tracker: MemoryTracker) -> None:
@@ -80,6 +80,7 @@ def test_showing_does_not_change_what_is_learnt(tracker: MemoryTracker) -> None:
     results = [local.train(run.experiment, run, tracker=tracker, display=Quiet()) for run in (shown, plain)]
     assert results[0].model_sha256 == results[1].model_sha256
     assert not (plain.path / "exhibits").exists()
+    assert results[1].shown == "" and "shown" not in results[1].summary()
 
 
 def test_a_killed_run_shows_the_same(tracker: MemoryTracker, monkeypatch: pytest.MonkeyPatch) -> None:
