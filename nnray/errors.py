@@ -8,6 +8,7 @@ back from a Ray worker as itself.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -149,6 +150,14 @@ class Interrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return f"interrupted: `nnray resume {self.run}` goes on from here"
+
+
+def in_a_sentence(error: BaseException) -> str:
+    """What an error of another library comes down to: its first cause's first sentence, without colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or repr(error)
+    return re.split(r"\.\s", said.splitlines()[0])[0].rstrip(".")
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:

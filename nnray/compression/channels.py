@@ -41,7 +41,8 @@ def channels(*, share: Probability = 0.5) -> Compressor:
         groups = channel_groups(module, inputs)
         free = [group for group in groups if not group.reason]
         if not free:
-            raise IncompatibleModel("channels", _reasons(groups), "use magnitude, low_rank or int8 instead")
+            why = _reasons(groups) or [f"{type(module).__name__}: no layer makes channels for another"]
+            raise IncompatibleModel("channels", why, "use magnitude, low_rank or int8 instead")
         worth = _worth(module, free, inputs)
         kept = [_kept(group, score, share) for group, score in zip(free, worth, strict=True)]
         sides = _sides(module, free, kept)

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnray.compression.channel_groups import Group, Layout, Segment, fixed, keep, same, use
 from nnray.compression.int8_layers import Int8Layer
-from nnray.errors import IncompatibleModel
+from nnray.errors import IncompatibleModel, in_a_sentence
 from nnray.evaluation.evaluate import evaluation_mode
 
 _LEAVES = (nn.Linear, nn.Conv2d, _BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.Dropout, Int8Layer)
@@ -71,7 +71,7 @@ def _traced(model: nn.Module, inputs: Tensor) -> fx.Graph:
             graph = _Tracer().trace(model)
             _Shapes(fx.GraphModule(model, graph)).run(inputs[:2])
     except _FAILURES as error:
-        what = f"{type(model).__name__}: torch.fx can't trace it: {str(error).splitlines()[0]}"
+        what = f"{type(model).__name__}: torch.fx can't trace it: {in_a_sentence(error)}"
         advice = "use magnitude, low_rank or int8, which don't need the network's graph"
         raise IncompatibleModel("channels", [what], advice) from error
     return graph

@@ -37,7 +37,8 @@ def int8(*, activations: Literal["dynamic", "static"] = "dynamic") -> Compressor
         chosen = {name: layer for name, layer in weighty.items() if quantizable(layer)}
         stay = [f"{name} ({type(layer).__name__})" for name, layer in weighty.items() if name not in chosen]
         if not chosen:
-            raise IncompatibleModel("int8", stay, "use magnitude, channels or low_rank instead")
+            why = stay or [f"{type(module).__name__}: it has no linear layer and no convolution"]
+            raise IncompatibleModel("int8", why, "use magnitude, channels or low_rank instead")
         is_static = activations == "static"
         layers = {name: quantized(layer, static=is_static) for name, layer in chosen.items()}
         if is_static:

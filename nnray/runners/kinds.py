@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from nnray.data.splits import DataInfo
 from nnray.errors import DataError
+from nnray.tasks.task import Task
 
-_ANSWERS = {"classes": "a class for each place", "numbers": "numbers", "boxes": "boxes"}
+_ANSWERS = {
+    "class": "something else",
+    "classes": "a class for each place",
+    "numbers": "numbers",
+    "boxes": "boxes",
+}
 
 
-def require_classes(info: DataInfo, verb: str) -> None:
+def tells_classes(info: DataInfo, task: Task) -> bool:
+    """Whether a model's outputs are scores of the classes of which each example has one."""
+    return info.targets == "class" and getattr(task, "output_shape", None) is None
+
+
+def require_classes(info: DataInfo, task: Task, *, verb: str, instead: str = "") -> None:
     """Refuse a model that answers with something else than one class for each example.
 
+    Args:
+        info: Of its data.
+        task: It was trained for.
+        verb: That is for classes.
+        instead: What to do; empty to name verbs that take any model.
+
     Raises:
-        DataError: It does; which verbs there are for it is said.
+        DataError: It does; what there is for it is said.
     """
-    if info.targets != "class":
-        raise DataError(
-            f"{verb} is for models that tell one class for each example; one of data set {info.name} answers "
-            f"with {_ANSWERS[info.targets]}: nnray evaluate and nnray report take any model"
-        )
+    if tells_classes(info, task):
+        return
+    answers = _ANSWERS[info.targets]
+    raise DataError(
+        f"{verb} is for models that tell one class for each example; one of data set {info.name} answers "
+        f"with {answers}: {instead or 'nnray evaluate and nnray report take any model'}"
+    )
 
 
 def require_quantities(info: DataInfo, verb: str, *, instead: str) -> None:

@@ -17,6 +17,7 @@ from nnray.errors import (
     NnrayError,
     Problem,
     UserCodeError,
+    in_a_sentence,
     suggestion,
 )
 
@@ -99,3 +100,14 @@ def test_a_suggestion_names_all_that_is_allowed(word: str, names: list[str]) -> 
 )
 def test_a_near_match_is_offered_and_a_far_one_isn_t(word: str, guess: str) -> None:
     assert suggestion(word, ["sgd", "adam"]) == f"{guess}allowed: adam, sgd"
+
+
+def test_an_error_of_another_library_is_told_by_its_first_cause_in_a_sentence() -> None:
+    cause = KeyError("gone\nand a long account of it")
+    outer = RuntimeError("\x1b[96mStep 2/3\x1b[0m of many. See the docs.\nTraceback")
+    assert in_a_sentence(outer) == "Step 2/3 of many"
+    assert in_a_sentence(RuntimeError()) == "RuntimeError()"
+    outer.__cause__ = ValueError("expected 1.5 of 2.\n  at line 3")
+    assert in_a_sentence(outer) == "expected 1.5 of 2"
+    outer.__cause__.__cause__ = cause
+    assert "gone" in in_a_sentence(outer) and "\n" not in in_a_sentence(outer)

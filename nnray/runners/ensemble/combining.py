@@ -34,7 +34,8 @@ class Table:
 
     Args:
         members: Best first.
-        answers: What they say of the validation split; None where it can't be used.
+        answers: Of classes, what they say of the validation split; None where it can't be used.
+        alone: The metrics there of each by its name; empty where it can't be used.
         task: Its metrics.
         metric: What a soup is judged by, without the split.
         is_max: Whether more of it is better.
@@ -45,6 +46,7 @@ class Table:
 
     members: Sequence[Member]
     answers: Answers | None
+    alone: Mapping[str, Metrics]
     task: Task
     metric: str
     is_max: bool
@@ -146,14 +148,13 @@ def uniform_soup(table: Table) -> Made:
     """One network with the mean of all members' weights."""
     states = _states(table.members)
     module = _cook(table, average(states))
-    val = table.measured(module) if table.answers is not None else {}
+    val = table.measured(module) if table.alone else {}
     return Made(module, table.members[0].described, table.members, f"soup of all {len(states)} members", val)
 
 
 def soup(table: Table) -> Made:
     """One network with the mean of some members' weights, each taken if the soup is no worse with it."""
-    held = table.held
-    scores = [table.score(metrics_of(logp, held.targets, task=table.task)) for logp in held.logp]
+    scores = [table.score(table.alone[member.name]) for member in table.members]
     order = sorted(range(len(scores)), key=lambda m: -scores[m])
     members = [table.members[m] for m in order]
 
@@ -224,6 +225,8 @@ RULES: Mapping[str, Callable[[Table], Made]] = {
 }
 CHOOSING = frozenset({"stack", "select", "soup"})
 """Rules that choose something, and so need validation examples that no member knows."""
+OF_WEIGHTS = frozenset({"soup", "uniform_soup"})
+"""Rules for models of any task: they ask no member for classes."""
 SEARCHING = frozenset({"select", "soup"})
 """Rules that find out themselves which members are worth taking: they get all trials of a sweep."""
 

@@ -11,10 +11,11 @@ from nnray.data.splits import DataSplits, Split
 from nnray.errors import DataError
 from nnray.evaluation.evaluate import evaluate
 from nnray.metrics import mode_of
-from nnray.runners.ensemble.combining import Made, Table, require_usable
+from nnray.runners.ensemble.combining import OF_WEIGHTS, Made, Table, require_usable
 from nnray.runners.ensemble.measuring import Metrics, Pairs, answers_of, ask, measure, metrics_of
 from nnray.runners.ensemble.members import Data, Member
 from nnray.runners.ensemble.unseen import leaks
+from nnray.runners.kinds import require_classes, tells_classes
 from nnray.training.device import find_device
 
 
@@ -26,11 +27,15 @@ class Kitchen:
         self._experiment = members[0].experiment
         self._device = find_device(self._experiment.training.device)
         self._task = build_task(self._experiment, splits.info)
+        self._tells_classes = tells_classes(splits.info, self._task)
         self._alone: dict[str, Metrics] = {}
         self.notes = list(_notes(members))
 
     def table(self, combine: str) -> Table:
         """What a rule works with; validation examples only where no member has learnt from them."""
+        if combine not in OF_WEIGHTS:
+            info, instead = self.splits.info, "soup and uniform_soup take the mean of any models' weights"
+            require_classes(info, self._task, verb=f"--combine {combine}", instead=instead)
         val = self.splits.val
         problems = (
             ["there is no validation split: set data.validation"]
@@ -42,13 +47,20 @@ class Kitchen:
         answers = None
         if not problems and val is not None:
             modules, names = [m.module for m in self._members], [m.name for m in self._members]
-            answers = ask(modules, self._batches(val), names=names, device=self._device)
-            said = zip(names, answers.logp, strict=True)
-            self._alone = {name: metrics_of(logp, answers.targets, task=self._task) for name, logp in said}
+            if self._tells_classes:
+                answers = ask(modules, self._batches(val), names=names, device=self._device)
+                self._alone = {
+                    name: metrics_of(logp, answers.targets, task=self._task)
+                    for name, logp in zip(names, answers.logp, strict=True)
+                }
+            else:
+                measured = map(self._measured, modules)
+                self._alone = dict(zip(names, measured, strict=True))
         metric, is_max = self._metric()
         return Table(
             members=self._members,
             answers=answers,
+            alone=self._alone,
             task=self._task,
             metric=metric,
             is_max=is_max,

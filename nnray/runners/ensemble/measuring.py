@@ -68,9 +68,10 @@ def measure(
         batches: On the device of the modules.
         task: What to measure.
     """
-    totals = list[MetricSums]()
+    totals, compares = list[MetricSums](), getattr(task, "needs_inputs", False)
     for inputs, targets in batches:
-        sums = [task.eval_sums(outputs, targets) for outputs in answers(inputs)]
+        seen = {"inputs": inputs} if compares else {}
+        sums = [task.eval_sums(outputs, targets, **seen) for outputs in answers(inputs)]
         parts = [to_sums({k: v.cpu() for k, v in each.items()}, len(targets)) for each in sums]
         totals = [a + b for a, b in zip(totals, parts, strict=True)] if totals else parts
     return [task.summarize(total) for total in totals]

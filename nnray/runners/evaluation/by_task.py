@@ -14,6 +14,7 @@ from pathlib import Path
 from nnray.data.splits import DataSplits
 from nnray.errors import ConfigError, DataError, Problem
 from nnray.evaluation.evaluate import evaluate
+from nnray.runners import kinds
 from nnray.runners.evaluation.card import Part, about_model, about_settings, figure
 from nnray.runners.evaluation.card_text import to_html, to_markdown
 from nnray.runners.evaluation.given import Given
@@ -29,9 +30,7 @@ _LIMITS = (
 
 def tells_classes(subject: Subject) -> bool:
     """Whether a model tells one class of each example, so that figures of classes can be taken."""
-    info = subject.info
-    wanted = getattr(subject.task, "output_shape", None) or info.output_shape
-    return info.targets == "class" and wanted == (info.num_classes,)
+    return kinds.tells_classes(subject.info, subject.task)
 
 
 def require_no_classes_asked(subject: Subject, *, asked: Mapping[str, bool]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from nnray.data.inputs import read_inputs
 from nnray.data.splits import DataInfo
 from nnray.errors import DataError
+from nnray.runners.kinds import require_classes
 from nnray.runners.subject import Part, Subject
 
 MOST = 256
@@ -100,6 +101,7 @@ def most_wrong(part: Part, subject: Subject, *, count: int) -> Chosen:
     Raises:
         DataError: There is no such split, or nothing in it is wrong.
     """
+    require_classes(subject.info, subject.task, verb="explain")
     _require_few(count)
     worst: list[tuple[float, int, Tensor, Tensor]] = []
     start = 0

@@ -49,7 +49,7 @@ def explain(
         IncompatibleModel: A method can't explain such a model.
     """
     began = time.monotonic()
-    require_classes(subject.info, "explain")
+    require_classes(subject.info, subject.task, verb="explain")
     asked = ask(subject, chosen, target=target)
     with findings(subject, "explain", root=root, out=out) as found:
         explained = [explain_by(method, asked, check=check, seed=seed) for method in methods]

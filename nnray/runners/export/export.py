@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, IncompatibleModel, Problem
 from nnray.runners.export.onnx_file import write_onnx
 from nnray.runners.export.order import Order, Writer, Written
@@ -121,6 +122,12 @@ def _write(
         raise
 
 
+def _kind(info: DataInfo) -> str:
+    if info.vocabulary:
+        return f"ids of tokens, below {info.vocabulary}"
+    return "pixels from 0 to 1" if len(info.input_shape) == 3 else "numbers as in the data"
+
+
 def _facts(subject: Subject) -> dict[str, Any]:
     info, origin = subject.info, subject.origin
     return {
@@ -128,6 +135,6 @@ def _facts(subject: Subject) -> dict[str, Any]:
         "model_sha256": subject.sha256,
         "classes": list(info.classes),
         "shape": list(info.input_shape),
-        "inputs": "pixels from 0 to 1" if len(info.input_shape) > 1 else "numbers as in the data",
+        "inputs": _kind(info),
         "missing": info.missing,
     }

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nnray.assembly.described import About
-from nnray.errors import IncompatibleModel
+from nnray.errors import IncompatibleModel, in_a_sentence
 from nnray.tracking.quiet import traced_quietly
 
 Forward = Callable[[Tensor], Tensor]
@@ -68,6 +68,7 @@ def tracing(method: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        why = (str(error).strip() or repr(error)).splitlines()[0]
         advice = "Export as safetensors, or give forward() no Python branches on values or on the batch size."
-        raise IncompatibleModel(method, [f"{type(error).__name__}: {why}"], advice) from error
+        raise IncompatibleModel(
+            method, [f"{type(error).__name__}: {in_a_sentence(error)}"], advice
+        ) from error

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnray.data.splits import DataInfo
-from nnray.errors import IncompatibleModel
+from nnray.errors import IncompatibleModel, in_a_sentence
 from nnray.runners.export.order import Forward
 from nnray.seeding import torch_rng
 
@@ -32,11 +32,12 @@ def inputs_like(info: DataInfo, count: int) -> Tensor:
     shape = (count, *info.input_shape)
     if info.vocabulary:
         return torch.randint(info.vocabulary, shape, generator=generator)
-    if len(info.input_shape) > 1:
+    if len(info.input_shape) == 3:
         return torch.rand(shape, generator=generator)
     inputs = torch.randn(shape, generator=generator)
     if info.std:
-        inputs = inputs * torch.tensor(info.std) + torch.tensor(info.mean)
+        over_steps = (-1, *[1] * (len(info.input_shape) - 1))
+        inputs = inputs * torch.tensor(info.std).view(over_steps) + torch.tensor(info.mean).view(over_steps)
     for place, codes in enumerate(info.categories):
         if codes:
             inputs[:, place] = torch.randint(codes, (count,), generator=generator).float()
@@ -76,7 +77,7 @@ def _given(forward: Forward, inputs: Tensor, *, method: str) -> Tensor:
     try:
         return forward(inputs)
     except Exception as error:  # each runtime raises errors of its own
-        why = (str(error).strip() or repr(error)).splitlines()[0]
+        why = in_a_sentence(error)
         raise _differs(method, f"can't be had: {type(error).__name__}: {why}", len(inputs)) from error
 
 

@@ -165,7 +165,7 @@ def _require(subject: Subject, request: Request) -> None:
         raise ConfigError("attack", [Problem("epsilon", message)])
     if request.limit is not None and request.limit < 1:
         raise ConfigError("attack", [Problem("limit", f"must be an integer above 0 (got {request.limit})")])
-    require_classes(subject.info, "attack")
+    require_classes(subject.info, subject.task, verb="attack")
     if request.corruptions:
         require_images(subject.info)
     if request.attacks:

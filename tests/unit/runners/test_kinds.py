@@ -13,22 +13,34 @@ from nnray.errors import DataError
 from nnray.explainers.gradients import saliency
 from nnray.explainers.shap import shap
 from nnray.runners.export.verify import BATCHES, inputs_like
-from nnray.runners.kinds import require_classes, require_quantities
+from nnray.runners.kinds import require_classes, require_quantities, tells_classes
+from nnray.tasks.adversarial_generation import AdversarialGeneration
+from nnray.tasks.classification import classification
 
 ROWS = DataInfo("rows", (4,), tuple("ab"), (0.0, 5.0, 0.0, 5.0), (1.0, 2.0) * 2, categories=(4, 0, 2, 0))
 TEXTS = DataInfo("texts", (6,), tuple("ab"), vocabulary=9)
+SERIES = DataInfo("series", (2, 7), (), (100.0, 5.0), (10.0, 1.0), targets="numbers", target_shape=(2, 3))
 PIXELS = DataInfo("pixels", (1, 8, 8), tuple("ab"), (0.5,), (0.2,))
 
 
 @pytest.mark.parametrize("kind", get_args(TargetKind))
 @pytest.mark.parametrize("verb", ["explain", "attack"])
 def test_models_of_other_answers_are_refused_with_what_there_is_for_them(verb: str, kind: TargetKind) -> None:
-    info = replace(PIXELS, targets=kind)
+    info, task = replace(PIXELS, targets=kind), classification(PIXELS)
+    assert tells_classes(info, task) == (kind == "class")
     if kind == "class":
-        require_classes(info, verb)
+        require_classes(info, task, verb=verb)
         return
     with pytest.raises(DataError, match=rf"{verb} is for models that tell one class.*pixels.*nnray evaluate"):
-        require_classes(info, verb)
+        require_classes(info, task, verb=verb)
+
+
+def test_a_task_may_answer_with_something_else_than_its_datas_classes() -> None:
+    """Also where it gives as many numbers as there are classes."""
+    task = AdversarialGeneration(output_shape=(PIXELS.num_classes,))
+    assert not tells_classes(PIXELS, task)
+    with pytest.raises(DataError, match=r"answers with something else: take its mean"):
+        require_classes(PIXELS, task, verb="vote", instead="take its mean")
 
 
 def test_tokens_are_no_quantities() -> None:
@@ -43,12 +55,14 @@ def test_an_explainer_says_whether_it_takes_tokens() -> None:
     assert not getattr(saliency(TEXTS), "takes_tokens", False)
 
 
-@pytest.mark.parametrize("info", [ROWS, TEXTS, PIXELS, replace(ROWS, missing=True)])
+@pytest.mark.parametrize("info", [ROWS, TEXTS, PIXELS, SERIES, replace(ROWS, missing=True)])
 @pytest.mark.parametrize("count", BATCHES)
 def test_inputs_for_a_comparison_are_of_the_kind_that_a_model_takes(info: DataInfo, count: int) -> None:
     found = inputs_like(info, count)
     assert found.shape == (count, *info.input_shape) and found.dtype == info.blank().dtype
     assert torch.equal(found.nan_to_num(), inputs_like(info, count).nan_to_num())
+    if info is SERIES:
+        assert bool((found[:, 0] > 30).all() and (found[:, 1] < 30).all()), "spread as in the training split"
     if info.vocabulary:
         assert found.min() >= 0 and found.max() < info.vocabulary
     for place, codes in enumerate(info.categories):
