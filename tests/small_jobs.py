@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 from tests.contract.test_datasets import write_files
 from tests.unit.data.files import write_idx
 from tests.unit.data.series_files import write_classic
+from tests.unit.data.table_files import write_ratings
 
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
 
@@ -24,6 +25,7 @@ JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
 LARGER: Mapping[str, Callable[[Path], object]] = {
     "mnist": lambda folder: write_idx(folder, "MNIST", size=28),
     "fashion_mnist": lambda folder: write_idx(folder, "FashionMNIST", size=28),
+    "table": lambda folder: write_ratings(folder / "movielens_small"),  # which the job reads as a table
     "airline": lambda folder: write_classic(folder / "series", "airline_passengers.csv", count=144),
 }
 # What keeps a data set small beyond the limit on training examples.

@@ -52,6 +52,7 @@ TABLES = {
         "german_credit", (20,), ("good", "bad"), (0.0,) * 20, (1.0,) * 20, categories=(3,) * 20
     ),
     "movielens": DataInfo("movielens", (2,), (), (0, 0), (1, 1), categories=(3, 3), targets="numbers"),
+    "table": DataInfo("table", (2,), (), (0, 0), (1, 1), categories=(3, 3), targets="numbers"),
 }
 IMAGES = 4  # dimensions of a batch of them
 GENERATED = {"shapes": {"data.examples": 40, "data.test_examples": 8}}  # few of them stand in for themselves
