@@ -151,6 +151,7 @@ def load_data(experiment: Experiment, *, reader: Reader = read_here) -> DataSpli
         "validation": data.validation,
         "limit": data.limit,
         "normalize": data.normalize,
+        "count_classes": experiment.privacy is None,  # exact counts are not private, and go with the model
     }
     if isinstance(made, Streams):
         return prepare_streams(made, buffer_bytes=data.buffer_mib << 20, reader=reader, **common)

@@ -13,7 +13,7 @@ from torch import Tensor
 from nnray.data.check import as_splits
 from nnray.data.groups import taken
 from nnray.data.splits import DataSplits, Examples
-from nnray.data.statistics import digest, moments_of, target_moments
+from nnray.data.statistics import class_counts, digest, moments_of, target_moments
 from nnray.data.stratify import held_for_validation, limited
 from nnray.data.uneven import tell
 from nnray.errors import UserCodeError
@@ -27,6 +27,7 @@ def prepare(
     validation: float = 0.1,
     limit: int | None = None,
     normalize: bool = True,
+    count_classes: bool = True,
 ) -> DataSplits:
     """Check, split and measure a data set; its test split stays unread until it is called for.
 
@@ -38,6 +39,7 @@ def prepare(
             stratified, 0 for none; not used if the data set has a validation split of its own.
         limit: Train on so many examples at most, stratified; the validation split stays the same.
         normalize: Measure mean and standard deviation, on the training split only; else both are empty.
+        count_classes: Count training examples by class; else the counts are empty.
 
     Raises:
         DataError: Data that can't be learnt from, or too few.
@@ -65,6 +67,7 @@ def prepare(
         std=std,
         target_mean=target_mean,
         target_std=target_std,
+        class_counts=class_counts(train.targets, splits.info) if count_classes else (),
         digest=digest(*(part for part in (train, val) if part)),
     )
     groups = splits.groups and partial(taken, splits.groups, index=kept.numpy(), count=count, name=name)

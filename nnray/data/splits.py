@@ -73,6 +73,8 @@ class DataInfo:
         target_mean: Of targets that are numbers, by channel, in the training split.
         target_std: Likewise.
         target_names: What each place of a row of targets is, such as a film; empty where they have no names.
+        class_counts: Training examples of each class, by label; empty where targets are no classes, or the
+            data set doesn't tell.
         target_rates: By place of a row of targets, the share of training examples in the last class; empty
             where a data set doesn't tell.
         encoder: How texts and cells become inputs, fitted on the training split, as JSON; empty for none.
@@ -94,6 +96,7 @@ class DataInfo:
     target_std: tuple[float, ...] = ()
     target_names: tuple[str, ...] = ()
     target_rates: tuple[float, ...] = ()
+    class_counts: tuple[int, ...] = ()
     encoder: str = ""
 
     @property

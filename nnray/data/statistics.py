@@ -65,6 +65,16 @@ def target_moments(targets: Tensor, info: DataInfo) -> Moments:
     return moments(by_channel(targets)) if info.targets == "numbers" else ((), ())
 
 
+def class_counts(targets: Tensor, info: DataInfo) -> tuple[int, ...]:
+    """How many examples each class has, by label; empty where targets are something else.
+
+    Args:
+        targets: Of the training split.
+        info: What is known of them.
+    """
+    return tuple(targets.bincount(minlength=info.num_classes).tolist()) if info.targets == "class" else ()
+
+
 def by_channel(targets: Tensor) -> Tensor:
     """Targets that are numbers as moments are taken of them: one for each example is a channel of its own."""
     return targets if targets.ndim > 1 else targets[:, None]

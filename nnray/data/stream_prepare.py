@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from nnray.data.splits import DataInfo, DataSplits
+from nnray.data.statistics import class_counts
 from nnray.data.stratify import held_for_validation, limited
 from nnray.data.stream import Array, Reader, Source, Streamed, Streams, read_here
 from nnray.data.stream_labels import classes_of, numbered
@@ -35,6 +36,7 @@ def prepare_streams(
     validation: float = 0.1,
     limit: int | None = None,
     normalize: bool = True,
+    count_classes: bool = True,
     buffer_bytes: int = 128 << 20,
     reader: Reader = read_here,
 ) -> DataSplits:
@@ -48,6 +50,7 @@ def prepare_streams(
             stratified; not used if the data set has a validation split of its own.
         limit: Train on so many examples at most, stratified; the validation split stays the same.
         normalize: Measure mean and standard deviation, on the training split only; else both are empty.
+        count_classes: Count training examples by class; else the counts are empty.
         buffer_bytes: Memory to shuffle in.
         reader: Who reads.
 
@@ -68,6 +71,8 @@ def prepare_streams(
     tell(_targets(train), _targets(val), classes=classes, name=name)
     mean, std, digest = _measured(train, val, name=name)
     info = DataInfo(name, tuple(streams.train.shape), classes, digest=digest)
+    if count_classes:
+        info = replace(info, class_counts=class_counts(_targets(train), info))
     if normalize:
         info = replace(info, mean=mean, std=std)
     return DataSplits(train, val, test, info)

@@ -50,7 +50,8 @@ def oddities(train: Tensor, val: Tensor | None, *, classes: Sequence[str]) -> li
     if learnt[least] and learnt[most] >= _UNEVEN * learnt[least]:
         found.append(
             f"classes are uneven: {learnt[most]} training examples of {classes[most]}, {learnt[least]} of "
-            f"{classes[least]}; accuracy hides small classes: look at f1_macro, or set task.class_weights"
+            f"{classes[least]}; accuracy hides small classes: look at f1_macro, or set "
+            "task.class_weights, such as balanced"
         )
     return found
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from nnray.errors import ConfigError, Problem
 from nnray.fields import NonNegative, Positive, PositiveInt, Probability
 from nnray.metrics import Array, MetricSums
+from nnray.tasks.class_weights import weights_of
 from nnray.tasks.confusion import calibration_error, confusion_metrics
 from nnray.tasks.focal import focal_losses
 from nnray.tasks.scores import score_counts, score_metrics
@@ -32,7 +32,7 @@ def classification(
     info: DataInfo,
     *,
     label_smoothing: Probability = 0.0,
-    class_weights: Sequence[Positive] | None = None,
+    class_weights: Sequence[Positive] | Literal["balanced"] | None = None,
     top_k: Sequence[PositiveInt] = (5,),
     calibration_bins: PositiveInt = 15,
     focal_gamma: NonNegative = 0.0,
@@ -44,19 +44,20 @@ def classification(
 
     Args:
         label_smoothing: Share of a target that is spread over all classes, in training only.
-        class_weights: Weight of each class in the training loss, by label; all alike if None.
+        class_weights: Weight of each class in the training loss, by label; balanced: such that all classes
+            weigh as much together, by how many training examples they have; all alike if None.
         top_k: Counts a hit where the target is among the k likeliest; k of K or more is left out.
         calibration_bins: Bins of confidence for the calibration error.
         focal_gamma: Power by which examples that are told well weigh less in the training loss; 0 for none.
         score_bins: Bins of scores for AUROC, AUPRC and KS; examples in one bin count as tied.
+
+    Raises:
+        ConfigError: Another number of weights than of classes, or nobody knows how many examples each has.
     """
-    if class_weights is not None and len(class_weights) != info.num_classes:
-        message = f"got {len(class_weights)} weights for {info.num_classes} classes: give one for each class"
-        raise ConfigError("experiment", [Problem("task.class_weights", message)])
     return Classification(
         classes=info.classes,
         label_smoothing=label_smoothing,
-        class_weights=None if class_weights is None else tuple(class_weights),
+        class_weights=None if class_weights is None else weights_of(class_weights, info),
         top_k=tuple(k for k in sorted(set(top_k)) if k < info.num_classes),
         calibration_bins=calibration_bins,
         focal_gamma=focal_gamma,

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nnray.data.splits import NO_CLASS
-from nnray.errors import ConfigError, DataError, Problem
+from nnray.errors import DataError
 from nnray.fields import Positive
 from nnray.metrics import Array, MetricSums
+from nnray.tasks.class_weights import weights_of
 from nnray.tasks.classification import confusion_counts, exact_sum
 from nnray.tasks.confusion import NAMED_CLASSES, class_counts, metric_names, quotient
 from nnray.tasks.exhibit import Exhibit
@@ -43,10 +44,8 @@ def segmentation(info: DataInfo, *, class_weights: Sequence[Positive] | None = N
             f"task segmentation needs a class for each place, data set {info.name} has targets of kind "
             f"{info.targets}: use a data set with masks, such as shapes"
         )
-    if class_weights is not None and len(class_weights) != info.num_classes:
-        message = f"got {len(class_weights)} weights for {info.num_classes} classes: give one for each class"
-        raise ConfigError("experiment", [Problem("task.class_weights", message)])
-    return Segmentation(info.classes, None if class_weights is None else tuple(class_weights))
+    weights = None if class_weights is None else weights_of(class_weights, info)
+    return Segmentation(info.classes, weights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from nnray.assembly import build_loss, build_model, build_task, build_turns
 from nnray.assembly.transfer import begin
 from nnray.config import Experiment, FederatedConfig, require_federated
 from nnray.data.splits import DataInfo, DataSplits, Examples
-from nnray.data.statistics import by_channel, of_quantities
 from nnray.errors import ConfigError, Problem
 from nnray.federated.attacks.attack import stamped
 from nnray.federated.client import ClientTrainer
@@ -25,13 +24,13 @@ from nnray.federated.local import LocalTraining, steps_in_round
 from nnray.federated.noise import add_noise
 from nnray.federated.partitions.holdout import hold_out
 from nnray.federated.partitions.partition import Partition, as_partition, everything
-from nnray.federated.statistics import federated_moments
 from nnray.federated.strategy import Strategy, Traits, traits
 from nnray.federated.weights import FlatModel, Slot, Weights
 from nnray.privacy.example.local import LocalSteps
 from nnray.privacy.example.probe import require_own, require_separate
 from nnray.registry import build
 from nnray.runners.federated.guarantee import Guarantee, guarantee_of
+from nnray.runners.federated.pooled import pooled
 from nnray.runners.federated.private_clients import (
     LocalGuarantee,
     dp_sgd,
@@ -100,13 +99,7 @@ def make_setting(experiment: Experiment, splits: DataSplits, *, tests: bool = Tr
     if federated.holdout:
         rng = numpy_rng(experiment.seed, "holdout")
         population, held = hold_out(partition, rng, share=federated.holdout)
-    info, steps = splits.info, None
-    if info.mean:
-        mean, std = of_quantities(federated_moments(train.inputs, population), info)
-        info = replace(info, mean=mean, std=std)
-    if info.target_std:
-        target_mean, target_std = federated_moments(by_channel(train.targets), population)
-        info = replace(info, target_mean=target_mean, target_std=target_std)
+    info, steps = pooled(splits.info, train, population=population), None
     if (said := traits(make_strategy(experiment))).pooled:
         if partition.noise is not None:
             message = "has no client whose noise an example could have: take another partition"
