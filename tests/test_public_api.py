@@ -70,8 +70,9 @@ SIGNATURES = {
     "list_models": "(name=None, *, tracking=None)",
     "load": "(path, overrides=())",
     "predict": (
-        "(model, inputs, *, out=None, file_format=None, batch_size=256, probabilities=False, label=None, "
-        "columns=(), resize=False, skip_unreadable=False, on_ray=False, **opening)"
+        "(model, inputs, *, out=None, file_format=None, batch_size=256, probabilities=False, "
+        "threshold=None, label=None, columns=(), resize=False, skip_unreadable=False, on_ray=False, "
+        "**opening)"
     ),
     "promote": "(model, *, alias='champion', name=None, metric=None, force=False, **opening)",
     "report": "(run, *, root='runs', tracking=None, out=None)",
@@ -79,7 +80,7 @@ SIGNATURES = {
     "resume": "(run=None, *, root='runs', trials=None, workers=None, quiet=False)",
     "serve": (
         "(model, *, host='127.0.0.1', port=8080, batch_size=64, threads=None, max_body_mib=16.0, "
-        "max_examples=10000, **opening)"
+        "max_examples=10000, threshold=None, **opening)"
     ),
     "submit": "(verb, file, *, overrides=(), address=None, project=None, job=None, env=(), quiet=False)",
     "sweep": "(experiment, overrides=(), *, warm_start=None, once=None, quiet=False)",

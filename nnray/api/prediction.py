@@ -1,4 +1,4 @@
-"""Classes for new inputs."""
+"""Classes or numbers for new inputs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def predict(
     file_format: Format | None = None,
     batch_size: int = 256,
     probabilities: bool = False,
+    threshold: float | None = None,
     label: str | None = None,
     columns: Sequence[str] = (),
     resize: bool = False,
@@ -34,19 +35,18 @@ def predict(
     on_ray: bool = False,
     **opening: Unpack[Opening],
 ) -> Predictions:
-    """Classify pictures, texts, or rows of tables and arrays.
+    """Classify pictures, texts, or rows of tables and arrays, or give the number that a model tells of each.
 
     Args:
         model: A trained model: what training gave, or any name that it has.
-        inputs: Pictures, CSV, Parquet and .npz files (array ``x``), texts, one a line of a .txt file, and
-            folders of them.
+        inputs: Pictures, CSV, Parquet and .npz files (array ``x``), texts (.txt, a line each), and folders.
         out: A file that ends in .csv, .json or .parquet, or an open stream of text; None keeps the answers.
         file_format: How ``out`` is written; None reads it off its name.
         batch_size: Inputs at a time.
         probabilities: Whether to give those of all classes.
+        threshold: Of two classes: from which probability on the second is told; None for the likelier.
         label: Column of tables to pass over; None: the one that the model's experiment names.
-        columns: Columns to take, in the model's order; none: as its experiment, else all but the label; of
-            texts the one that holds them, by default ``text``.
+        columns: To take, in the model's order; none: as its experiment, or all but the label (``text``).
         resize: Whether to scale pictures of another size than the model takes.
         skip_unreadable: Whether to pass over what can't be read, rather than to fail.
         on_ray: Whether to use the Ray cluster at ``RAY_ADDRESS``, or all cores of this machine.
@@ -62,29 +62,32 @@ def predict(
 
     subject = open_model(model, **opening)
     named = [inputs] if isinstance(inputs, str | Path) else inputs
-    written = Path(out) if isinstance(out, str) else out
+    written: Any = {"out": Path(out) if isinstance(out, str) else out, "file_format": file_format}
     if prediction.goes_on(subject):
-        asked = {"probabilities": probabilities, "label": bool(label), "resize": resize, "ray": on_ray}
-        prediction.require_none_asked({**asked, "skip_unreadable": skip_unreadable})
-        ends = _last_windows(subject, named, columns=columns)
-        return prediction.predict_ahead(subject, ends, out=written, file_format=file_format)
-    prediction.require_classes(subject)
+        asked = {"probabilities": probabilities, "threshold": threshold is not None, "label": bool(label)}
+        others = {"resize": resize, "ray": on_ray, "skip_unreadable": skip_unreadable}
+        ends = _last_windows(subject, named, columns=columns, asked=asked | others)
+        return prediction.predict_ahead(subject, ends, **written)
     told = {**_columns(subject.experiment, label, columns=columns), "resize": resize}
     return prediction.predict(
         subject,
         read_inputs(named, subject.info, skip_unreadable=skip_unreadable, **told),
-        out=written,
-        file_format=file_format,
         batch_size=batch_size,
         probabilities=probabilities,
+        threshold=threshold,
         on_ray=on_ray,
+        **written,
     )
 
 
-def _last_windows(subject: Subject, paths: Sequence[str | Path], *, columns: Sequence[str]) -> Block:
+def _last_windows(
+    subject: Subject, paths: Sequence[str | Path], *, columns: Sequence[str], asked: Mapping[str, bool]
+) -> Block:
     """The ends of series, told apart and filled in as the experiment has them."""
     from nnray.data.input_series import last_windows
+    from nnray.runners.prediction import require_none_asked
 
+    require_none_asked(asked)
     known = subject.experiment.data.component.kwargs
     told = {key: known[key] for key in ("group", "missing") if known.get(key)}
     return last_windows(paths, subject.info, columns=columns, **told)

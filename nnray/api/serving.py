@@ -22,6 +22,7 @@ def serve(
     threads: int | None = None,
     max_body_mib: float = 16.0,
     max_examples: int = 10_000,
+    threshold: float | None = None,
     **opening: Unpack[Opening],
 ) -> None:
     """Answer requests in MLflow's protocol; returns when Ctrl-C or SIGTERM has ended it.
@@ -34,6 +35,8 @@ def serve(
         threads: Of a forward pass; None for torch's own choice.
         max_body_mib: Size of a request's body.
         max_examples: Of a request.
+        threshold: Of two classes: from which probability on the second is told where classes are asked for;
+            None for the likelier.
         opening: ``root``, ``tracking``, ``trust`` and ``experiment``, as for every trained model.
 
     Raises:
@@ -56,7 +59,12 @@ def serve(
         subject = open_model(model, **opening)
         limits = Limits(body_bytes=int(max_body_mib * 2**20))
         app = application(
-            subject, batch_size=batch_size, threads=threads, max_examples=max_examples, limits=limits
+            subject,
+            batch_size=batch_size,
+            threads=threads,
+            max_examples=max_examples,
+            limits=limits,
+            threshold=threshold,
         )
         run(app, listener, name=subject.reference)
 

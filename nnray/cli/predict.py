@@ -1,4 +1,4 @@
-"""Classes for new inputs."""
+"""Classes or numbers for new inputs."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ FileFormat = Annotated[
     typer.Option("--format", help="Where the file's name doesn't say.", show_default=False),
 ]
 Probabilities = Annotated[bool, typer.Option("--probabilities", help="Give those of all classes.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Of two classes: from which probability on the second is told; by default the likelier.",
+        show_default=False,
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Inputs at a time.")]
 Label = Annotated[
     str | None,
@@ -67,6 +74,7 @@ def predict(
     out: Out = None,
     file_format: FileFormat = None,
     probabilities: Probabilities = False,
+    threshold: Threshold = None,
     batch_size: BatchSize = 256,
     label: Label = None,
     columns: Columns = None,
@@ -80,7 +88,7 @@ def predict(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Classify new inputs: name, label, class and confidence of each, in their order."""
+    """Say the class of new inputs with its confidence, or the number, of each in their order."""
     from nnray import api
 
     if as_json and out is None:
@@ -94,6 +102,7 @@ def predict(
             file_format=file_format,
             batch_size=batch_size,
             probabilities=probabilities,
+            threshold=threshold,
             label=label,
             columns=columns.split(",") if columns else (),
             resize=resize,

@@ -26,6 +26,13 @@ def serve(
     ] = None,
     max_body: Annotated[float, typer.Option(metavar="MIB", help="Size of a request's body.")] = 16.0,
     max_examples: Annotated[int, typer.Option(min=1, help="Of a request.")] = 10_000,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Of two classes: from which probability on the second is told; by default the likelier.",
+            show_default=False,
+        ),
+    ] = None,
     root: Root = Path("runs"),
     tracking: Tracking = None,
     trust: Trust = False,
@@ -43,6 +50,7 @@ def serve(
             threads=threads,
             max_body_mib=max_body,
             max_examples=max_examples,
+            threshold=threshold,
             root=root,
             tracking=tracking,
             trust=trust,

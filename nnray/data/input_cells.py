@@ -55,7 +55,7 @@ def _portion(
 ) -> Portion:
     names, kept, told = [], [], []
     for at, cells in enumerate(some, start=first):
-        problem = cells if isinstance(cells, str) else _problem(cells, encoder, missing=reading.missing)
+        problem = cells if isinstance(cells, str) else problem_of(cells, encoder, missing=reading.missing)
         if problem is None:
             assert not isinstance(cells, str)
             names.append(f"{path}:{at}")
@@ -67,8 +67,14 @@ def _portion(
     return Portion(names, encoder.encode(kept, where=path).numpy(), told)
 
 
-def _problem(cells: Sequence[str], encoder: Encoder, *, missing: bool) -> str | None:
-    """Why cells are no input; None where they are one."""
+def problem_of(cells: Sequence[str], encoder: Encoder, *, missing: bool) -> str | None:
+    """Why cells are no input; None where they are one.
+
+    Args:
+        cells: Of a row, in the encoder's order.
+        encoder: Of the model.
+        missing: Whether quantities may be empty.
+    """
     for name, known, cell in zip(encoder.names, encoder.categories, map(str.strip, cells), strict=True):
         empty = cell in MISSING or cell in encoder.missing
         if known is None and empty and not missing:

@@ -25,6 +25,9 @@ MISSING = ("", "?", "NA", "NaN", "nan", "null", "None")
 """Cells that hold nothing."""
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """How cells become inputs.
@@ -158,9 +161,9 @@ def check_lengths(rows: Rows, count: int, *, where: str) -> None:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a finite number."""
+    """Whether a cell is a number that a float32 can hold."""
     try:
-        return bool(np.isfinite(float(cell)))
+        return abs(float(cell)) <= _LARGEST
     except ValueError:
         return False
 

@@ -46,6 +46,18 @@ def with_threshold(predictions: Predictions, threshold: float) -> Predictions:
     return replace(predictions, threshold=threshold)
 
 
+def untempered(threshold: float, temperature: float) -> float:
+    """The threshold of a model's own probabilities that parts examples as one of tempered ones.
+
+    Args:
+        threshold: Of probabilities of logits that were divided by ``temperature``.
+        temperature: Above 0.
+    """
+    if not 0 < threshold < 1:
+        return threshold
+    return 1 / (1 + math.exp(-temperature * (math.log(threshold) - math.log1p(-threshold))))
+
+
 def _from_each(counts_G: Tensor) -> Tensor:
     return torch.cat([counts_G.flip(0).cumsum(0).flip(0), counts_G.new_zeros(1)])
 

@@ -62,10 +62,15 @@ class Rating:
         """The loss, and squared and absolute errors of answers within the bounds."""
         wide = torch.float32 if outputs.device.type == "mps" else torch.float64
         plain, wanted = outputs.to(wide), targets.to(wide)
-        bounded = self.lowest is not None or self.highest is not None
-        error = (plain.clamp(self.lowest, self.highest) if bounded else plain) - wanted
+        error = self.bounded(plain) - wanted
         loss = (plain - wanted).square().sum()
         return {"loss": loss, "squared": error.square().sum(), "absolute": error.abs().sum()}
+
+    def bounded(self, outputs: Tensor) -> Tensor:
+        """Answers within the bounds."""
+        if self.lowest is None and self.highest is None:
+            return outputs
+        return outputs.clamp(self.lowest, self.highest)
 
     def summarize(self, sums: MetricSums) -> dict[str, float]:
         """Loss, ``rmse`` and ``mae``."""

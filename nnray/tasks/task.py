@@ -13,6 +13,9 @@ give for one example.
 A task whose loss is a weighted mean over examples may say so with ``example_losses(outputs, targets)``, which
 gives the weighted loss of each example and its weight, or None where all weigh the same: the sum of the ones
 over the sum of the others is ``loss``. Clients with batches of different sizes can then train side by side.
+
+A task that takes numbers out of bounds for the nearest within has ``bounded(outputs)``: what is predicted and
+served is bounded as what is measured.
 """
 
 from __future__ import annotations

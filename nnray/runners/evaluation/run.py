@@ -18,7 +18,7 @@ from nnray.errors import ConfigError, DataError, Problem
 from nnray.evaluation.bootstrap import Interval
 from nnray.evaluation.calibration import fit_temperature
 from nnray.evaluation.predictions import Predictions, collect
-from nnray.evaluation.threshold import ThresholdBy, choose_threshold, with_threshold
+from nnray.evaluation.threshold import ThresholdBy, choose_threshold, untempered, with_threshold
 from nnray.runners.evaluation.by_task import measure_by_task, require_no_classes_asked, tells_classes
 from nnray.runners.evaluation.card import card
 from nnray.runners.evaluation.card_text import to_html, to_markdown
@@ -70,6 +70,8 @@ class Evaluated(Outcome):
         examples: How many.
         intervals: Lower and upper end, by metric.
         folder: Of the files.
+        threshold: Of two classes, if one was chosen: for the model's own probabilities, also where a
+            temperature was fitted, as `predict` takes it.
     """
 
     data: str
@@ -77,6 +79,7 @@ class Evaluated(Outcome):
     examples: int
     intervals: dict[str, list[float]] = field(default_factory=dict)
     folder: str = ""
+    threshold: float | None = None
 
     def summary(self) -> str:
         """The figures that count, with their intervals."""
@@ -89,6 +92,9 @@ class Evaluated(Outcome):
         if "temperature" in self.metrics:
             before = f"ece {self.metrics['ece_before']:.4f}, log_loss {self.metrics['log_loss_before']:.4f}"
             lines.append(f"{'temperature':18} {self.metrics['temperature']:.4f}   before: {before}")
+        if self.threshold is not None:
+            # All its digits, so that whoever gives it on parts the same examples.
+            lines.append(f"{'threshold':18} {self.threshold!r}   for predict and serve: --threshold")
         return "\n".join([*lines, f"card               {near(Path(self.folder) / 'card.html')}"])
 
     def _repr_html_(self) -> str:
@@ -117,8 +123,9 @@ def evaluate_model(subject: Subject, request: Request, *, root: Path = Path("run
             measured = _measure(subject, given, request=request, own=own)
             _write(found, given, measured)
             metrics, intervals = measured.metrics, measured.intervals
+            threshold = _own_threshold(measured)
         else:
-            metrics, intervals = measure_by_task(found, given), {}
+            metrics, intervals, threshold = measure_by_task(found, given), {}, None
         numbers = {name: value for name, value in metrics.items() if value == value}
         found.metrics({f"{given.key}.{name}": value for name, value in numbers.items()})
         found.metrics(dict(_ends(given.key, intervals)))
@@ -137,6 +144,7 @@ def evaluate_model(subject: Subject, request: Request, *, root: Path = Path("run
         examples=len(given),
         intervals={name: [interval.low, interval.high] for name, interval in intervals.items()},
         folder=str(found.folder),
+        threshold=threshold,
     )
 
 
@@ -203,6 +211,12 @@ def _measure(subject: Subject, given: Given, *, request: Request, own: DataSplit
         wrong=request.wrong,
         temperature=temperature,
     )
+
+
+def _own_threshold(measured: Measured) -> float | None:
+    if measured.threshold is None or measured.temperature is None:
+        return measured.threshold
+    return untempered(measured.threshold, measured.temperature.value)
 
 
 def _validation(subject: Subject, own: DataSplits) -> Predictions:

@@ -114,19 +114,3 @@ def _text(rows: Rows, form: Format) -> str:
     lines.writeheader()
     lines.writerows({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     return file.getvalue()
-
-
-def require_classes(subject: Subject) -> None:
-    """Refuse a model whose answers have no form here.
-
-    Raises:
-        ConfigError: It tells neither a class of an example nor how series go on.
-    """
-    info, task = subject.info, subject.task
-    wanted = getattr(task, "output_shape", None) or info.output_shape
-    if info.targets != "class" or wanted != (info.num_classes,):
-        message = (
-            f"is of task {subject.experiment.task.name}, which tells no class of an example; predict is for "
-            "classes and for series: measure it with nnray evaluate, or write it out with nnray export"
-        )
-        raise ConfigError("predict", [Problem("model", message)])

@@ -21,7 +21,7 @@ from nnray.data.input_pieces import Piece, Portion, Unreadable
 from nnray.data.inputs import Inputs, Tally
 from nnray.errors import ClusterError, NnrayError
 from nnray.runners.cluster import Cluster, Resources
-from nnray.runners.prediction.answers import Answers
+from nnray.runners.prediction.answers import Array
 from nnray.runners.prediction.table import CONVERTED
 from nnray.runners.ray_data import in_order, raised_below
 from nnray.runners.subject import Subject
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _AHEAD_BYTES = 64 << 20
 
 
-def answers_of(subject: Subject, inputs: Inputs, *, batch_size: int) -> Iterator[Answers]:
-    """What a model says of inputs, computed by all of a cluster's cores.
+def outputs_of(subject: Subject, inputs: Inputs, *, batch_size: int) -> Iterator[tuple[list[str], Array]]:
+    """Names of inputs and what a model gives for them, computed by all of a cluster's cores.
 
     Args:
         subject: The model.
@@ -48,10 +48,10 @@ def answers_of(subject: Subject, inputs: Inputs, *, batch_size: int) -> Iterator
     with Cluster(Resources(1), advice="leave out --ray, or use a larger machine") as cluster:
         workers = max(1, math.floor(cluster.resources().cpus))
         for table in _tables(subject, inputs, batch_size=batch_size, workers=workers):
-            portion, answers = _taken(table, subject.info.classes)
+            portion, outputs = _taken(table)
             tally.add(portion)
-            if answers.names and not tally.failed:
-                yield answers
+            if portion.names and not tally.failed:
+                yield portion.names, outputs
     tally.finish()
 
 
@@ -61,7 +61,7 @@ def _tables(subject: Subject, inputs: Inputs, *, batch_size: int, workers: int) 
     from ray.data import ActorPoolStrategy, DataContext
     from ray.exceptions import RayError
 
-    from nnray.runners.prediction.worker import PieceClassifier
+    from nnray.runners.prediction.worker import PieceAnswerer
 
     items = [_item(piece) for piece in inputs.pieces()]
     if not items:
@@ -70,7 +70,7 @@ def _tables(subject: Subject, inputs: Inputs, *, batch_size: int, workers: int) 
     try:
         with DataContext.current(in_order(memory_bytes=_AHEAD_BYTES)):
             dataset: Dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-                PieceClassifier,
+                PieceAnswerer,
                 fn_constructor_args=(json.dumps(dict(subject.about)), weights),
                 fn_constructor_kwargs={
                     "reading": json.dumps(asdict(inputs.reading)),
@@ -91,8 +91,8 @@ def _item(piece: Piece | Unreadable) -> dict[str, str]:
     return {"kind": type(piece).__name__, "piece": json.dumps(asdict(piece))}
 
 
-def _taken(table: pa.Table, classes: tuple[str, ...]) -> tuple[Portion, Answers]:
-    """What is in a table of answers and problems."""
+def _taken(table: pa.Table) -> tuple[Portion, Array]:
+    """What is in a table of outputs and problems."""
     names, problems = table.column("name").to_pylist(), table.column("problem").to_pylist()
     told = [(name, problem) for name, problem in zip(names, problems, strict=True) if problem is not None]
     read = table.filter(pa.compute.is_null(table.column("problem")))
@@ -102,8 +102,8 @@ def _taken(table: pa.Table, classes: tuple[str, ...]) -> tuple[Portion, Answers]
             portion.converted.update(json.loads(problem))
         else:
             portion.unreadable.append(Unreadable(name, problem))
-    flat = read.column("probabilities").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return portion, Answers(portion.names, flat.reshape(len(read), len(classes)), classes)
+    flat = read.column("outputs").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return portion, flat.reshape(len(read), -1) if len(read) else flat
 
 
 def _cause(error: BaseException) -> NnrayError:

@@ -13,8 +13,17 @@ from typing import Any, TextIO
 from nnray.data.inputs import Inputs
 from nnray.errors import ConfigError, Problem
 from nnray.runners.outcome import Outcome, near
-from nnray.runners.prediction.answers import Answers, classify, require_finite
-from nnray.runners.prediction.write import Format, format_of, writing
+from nnray.runners.prediction.answers import (
+    Answers,
+    Array,
+    Numbers,
+    answered,
+    bounded,
+    outputs_of,
+    require_finite,
+)
+from nnray.runners.prediction.kinds import require_answers
+from nnray.runners.prediction.write import Format, Write, format_of, writing
 from nnray.runners.store import say
 from nnray.runners.subject import Subject
 from nnray.training.device import find_device
@@ -28,9 +37,10 @@ class Predictions(Outcome):
 
     Args:
         rows: Inputs.
-        by_class: How many of them are of each class that came up.
+        by_class: How many of them are of each class that came up; empty for numbers.
         unreadable: What was passed over, with the reason.
-        answers: Name, label, class and confidence of each, where they were not written.
+        answers: Name, label, class and confidence of each, or name and prediction, where they were not
+            written.
     """
 
     rows: int
@@ -45,10 +55,9 @@ class Predictions(Outcome):
 
     def summary(self) -> str:
         """How many inputs are of which class, or how many there are."""
-        if not self.by_class:
-            return "\n".join([f"inputs   {self.rows}", *(f"written  {near(file)}" for file in self.files)])
         width = max(map(len, self.by_class), default=0)
         shown = [f"{name:{width}}  {count}" for name, count in self.by_class.items()]
+        shown = shown or [f"inputs   {self.rows}"]
         passed = [f"passed over  {len(self.unreadable)}"] if self.unreadable else []
         return "\n".join([*shown, *passed, *(f"written  {near(file)}" for file in self.files)])
 
@@ -61,9 +70,10 @@ def predict(
     file_format: Format | None = None,
     batch_size: int = 256,
     probabilities: bool = False,
+    threshold: float | None = None,
     on_ray: bool = False,
 ) -> Predictions:
-    """Classify inputs, in their order and in bounded memory.
+    """Classify inputs, or give a number for each, in their order and in bounded memory.
 
     Args:
         subject: The model.
@@ -72,6 +82,7 @@ def predict(
         file_format: How they are written; None reads it off the name of ``out``.
         batch_size: Inputs at a time.
         probabilities: Whether to give those of all classes.
+        threshold: Of two classes: from which probability on the second is told; None for the likelier.
         on_ray: Whether to use the Ray cluster at ``RAY_ADDRESS``, or all cores of this machine.
 
     Raises:
@@ -82,23 +93,21 @@ def predict(
     started = time.monotonic()
     if batch_size < 1:
         raise _wrong("batch_size", f"must be an integer above 0 (got {batch_size})")
+    classes = require_answers(subject, threshold=threshold, probabilities=probabilities)
     found = format_of(out, file_format)
     if isinstance(out, Path):
         _require_apart(out, inputs)
-    classes = subject.info.classes
-    counts: Counter[int] = Counter()
-    kept: list[dict[str, Any]] = []
+    tally = _Tally(probabilities=probabilities, keeps=out is None)
     with ExitStack() as stack:
-        write = None
+        writes: list[Write] = [tally.add]
         if out is not None:
-            write = stack.enter_context(
-                writing(out, file_format=found, classes=classes, probabilities=probabilities)
-            )
-        for answers in _answers(subject, inputs, batch_size=batch_size, on_ray=on_ray):
-            counts.update(answers.labels.tolist())
-            if write is None:
-                kept += answers.rows(probabilities=probabilities)
-            else:
+            form = writing(out, file_format=found, classes=classes, probabilities=probabilities)
+            writes.append(stack.enter_context(form))
+        for names, outputs in _outputs(subject, inputs, batch_size=batch_size, on_ray=on_ray):
+            told = outputs if classes else bounded(subject.task, outputs)
+            answers = answered(names, told, classes=classes, threshold=threshold)
+            require_finite(answers, reference=subject.reference)
+            for write in writes:
                 write(answers)
     return Predictions(
         verb="predict",
@@ -108,30 +117,43 @@ def predict(
         model_sha256=subject.sha256,
         tracking_uri=subject.origin.tracking_uri,
         files=[str(out)] if isinstance(out, Path) else [],
-        rows=counts.total(),
-        by_class={classes[label]: count for label, count in sorted(counts.items())},
+        rows=tally.rows,
+        by_class={classes[label]: count for label, count in sorted(tally.counts.items())},
         unreadable=_told(inputs),
-        answers=kept,
+        answers=tally.kept,
     )
 
 
-def _answers(subject: Subject, inputs: Inputs, *, batch_size: int, on_ray: bool) -> Iterator[Answers]:
-    found = _here(subject, inputs, batch_size=batch_size)
+@dataclass(slots=True)
+class _Tally:
+    """What has been answered, and the answers themselves where they are kept."""
+
+    probabilities: bool
+    keeps: bool
+    rows: int = 0
+    counts: Counter[int] = field(default_factory=Counter)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, answers: Answers | Numbers) -> None:
+        self.rows += len(answers.names)
+        self.counts.update(answers.labels.tolist() if isinstance(answers, Answers) else [])
+        if self.keeps:
+            self.kept += answers.rows(probabilities=self.probabilities)
+
+
+def _outputs(
+    subject: Subject, inputs: Inputs, *, batch_size: int, on_ray: bool
+) -> Iterator[tuple[list[str], Array]]:
+    """Names of inputs and what the model gives for them, in parts."""
     if on_ray:
-        from nnray.runners.prediction.distributed import answers_of
+        from nnray.runners.prediction import distributed
 
-        found = answers_of(subject, inputs, batch_size=batch_size)
-    for answers in found:
-        require_finite(answers, reference=subject.reference)
-        yield answers
-
-
-def _here(subject: Subject, inputs: Inputs, *, batch_size: int) -> Iterator[Answers]:
+        yield from distributed.outputs_of(subject, inputs, batch_size=batch_size)
+        return
     device = find_device(subject.experiment.training.device)
     module = subject.module.to(device).eval()
     for block in inputs:
-        found = classify(module, block.inputs, batch_size=batch_size, device=device)
-        yield Answers(block.names, found, subject.info.classes)
+        yield block.names, outputs_of(module, block.inputs, batch_size=batch_size, device=device)
 
 
 def _told(inputs: Inputs) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA = pa.schema(
-    [("name", pa.string()), ("problem", pa.string()), ("probabilities", pa.list_(pa.float64()))]
-)
+SCHEMA = pa.schema([("name", pa.string()), ("problem", pa.string()), ("outputs", pa.list_(pa.float64()))])
 """A row for each input; one with a problem instead for what can't be read; and those of colours changed."""
 CONVERTED = "converted"

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from nnray.assembly.rebuilt import module_of
 from nnray.data.input_files import read_piece
 from nnray.data.input_pieces import Piece, Portion, Reading, Unreadable, nothing
-from nnray.runners.prediction.answers import classify
+from nnray.runners.prediction.answers import outputs_of
 from nnray.runners.prediction.table import CONVERTED, SCHEMA
 
 
-class PieceClassifier:
+class PieceAnswerer:
     """Answers for pieces of inputs.
 
     Args:
@@ -56,7 +56,7 @@ class PieceClassifier:
         if portion.names:
             inputs = torch.from_numpy(portion.values)
             device = torch.device("cpu")
-            found = list(classify(self._module, inputs, batch_size=self._batch_size, device=device))
+            found = list(outputs_of(self._module, inputs, batch_size=self._batch_size, device=device))
         told = [(each.name, each.reason) for each in portion.unreadable]
         if portion.converted:
             told.append((CONVERTED, json.dumps(portion.converted)))

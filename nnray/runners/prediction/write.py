@@ -8,14 +8,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, get_args
 
 from nnray.durable import sync
 from nnray.errors import ConfigError, Problem
-from nnray.runners.prediction.answers import Answers
+from nnray.runners.prediction.answers import Answers, Numbers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Format = Literal["csv", "json", "parquet"]
-Write = Callable[[Answers], None]
+Write = Callable[[Answers | Numbers], None]
 _GROUP_ROWS = 1 << 16
 
 
@@ -50,18 +53,18 @@ def writing(
     Args:
         out: A file, or an open stream.
         file_format: How it is written.
-        classes: Names of the classes.
+        classes: Names of the classes; none for numbers.
         probabilities: Whether that of each class is written.
     """
-    form = _FORMATS[file_format]
+    form, schema = _FORMATS[file_format], _schema(classes, probabilities=probabilities)
     if isinstance(out, Path):
         with (
             aside(out, binary=file_format == "parquet") as file,
-            form(file, classes, probabilities) as write,
+            form(file, schema, probabilities) as write,
         ):
             yield write
     else:
-        with form(out, classes, probabilities) as write:
+        with form(out, schema, probabilities) as write:
             yield write
 
 
@@ -82,25 +85,23 @@ def aside(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
 
 
 @contextmanager
-def _csv(file: IO[Any], classes: Sequence[str], probabilities: bool) -> Iterator[Write]:
+def _csv(file: IO[Any], schema: pa.Schema, probabilities: bool) -> Iterator[Write]:
     lines = csv.writer(file, lineterminator="\n")
-    names = _columns(classes) if probabilities else []
-    lines.writerow(["name", "label", "class", "confidence", *names])
+    lines.writerow(schema.names)
 
-    def write(answers: Answers) -> None:
-        for row in answers.rows(probabilities=probabilities):
-            numbers = [row["confidence"], *row.get("probabilities", {}).values()]
-            lines.writerow([row["name"], row["label"], row["class"], *(f"{p:.9g}" for p in numbers)])
+    def write(answers: Answers | Numbers) -> None:
+        for row in zip(*answers.columns(probabilities=probabilities).values(), strict=True):
+            lines.writerow([f"{cell:.9g}" if isinstance(cell, float) else cell for cell in row])
 
     yield write
 
 
 @contextmanager
-def _json(file: IO[Any], classes: Sequence[str], probabilities: bool) -> Iterator[Write]:
+def _json(file: IO[Any], schema: pa.Schema, probabilities: bool) -> Iterator[Write]:
     """A list of objects, one a line."""
     first = True
 
-    def write(answers: Answers) -> None:
+    def write(answers: Answers | Numbers) -> None:
         nonlocal first
         for row in answers.rows(probabilities=probabilities):
             file.write(("" if first else ",\n") + json.dumps(row, ensure_ascii=False))
@@ -112,18 +113,10 @@ def _json(file: IO[Any], classes: Sequence[str], probabilities: bool) -> Iterato
 
 
 @contextmanager
-def _parquet(file: IO[Any], classes: Sequence[str], probabilities: bool) -> Iterator[Write]:
+def _parquet(file: IO[Any], schema: pa.Schema, probabilities: bool) -> Iterator[Write]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = _columns(classes) if probabilities else []
-    fields = [
-        ("name", pa.string()),
-        ("label", pa.int64()),
-        ("class", pa.string()),
-        ("confidence", pa.float64()),
-    ]
-    schema = pa.schema([*fields, *((name, pa.float64()) for name in names)])
     waiting: list[pa.Table] = []
 
     def flush(writer: pq.ParquetWriter) -> None:
@@ -133,15 +126,9 @@ def _parquet(file: IO[Any], classes: Sequence[str], probabilities: bool) -> Iter
 
     with pq.ParquetWriter(file, schema) as writer:
 
-        def write(answers: Answers) -> None:
-            found = answers.probabilities
-            columns = [
-                answers.names,
-                answers.labels,
-                [answers.classes[k] for k in answers.labels],
-                found.max(1),
-            ]
-            waiting.append(pa.table([*columns, *(found.T if probabilities else [])], schema=schema))
+        def write(answers: Answers | Numbers) -> None:
+            columns = answers.columns(probabilities=probabilities)
+            waiting.append(pa.table(list(columns.values()), schema=schema))
             if sum(map(len, waiting)) >= _GROUP_ROWS:
                 flush(writer)
 
@@ -149,8 +136,14 @@ def _parquet(file: IO[Any], classes: Sequence[str], probabilities: bool) -> Iter
         flush(writer)
 
 
-def _columns(classes: Sequence[str]) -> list[str]:
-    return [f"p_{name}" for name in classes]
+def _schema(classes: Sequence[str], *, probabilities: bool) -> pa.Schema:
+    import pyarrow as pa
+
+    if not classes:
+        return pa.schema([("name", pa.string()), ("prediction", pa.float64())])
+    fields = [("name", pa.string()), ("label", pa.int64()), ("class", pa.string())]
+    names = ["confidence", *(f"p_{name}" for name in classes if probabilities)]
+    return pa.schema([*fields, *((name, pa.float64()) for name in names)])
 
 
 def _wrong(path: str, message: str) -> ConfigError:

@@ -69,6 +69,7 @@ class Application:
         signature: What the model takes.
         about: Facts about the model, for ``/``.
         limits: What a request may take.
+        threshold: Of two classes: from which probability on the second is told; None for the likelier.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class Application:
         *,
         about: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        threshold: float | None = None,
     ) -> None:
         self._engine, self._signature = engine, signature
         self._about, self._limits = dict(about or {}), limits or Limits()
+        self._threshold = threshold
         self._room = asyncio.Semaphore(self._limits.at_once)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -117,11 +120,15 @@ class Application:
         if path != "/":
             return b"\n"
         signature = self._signature
-        facts = {
+        facts: dict[str, Any] = {
             "shape": list(signature.shape),
             "classes": list(signature.classes),
             "missing": signature.missing,
         }
+        if signature.columns:
+            facts["columns"] = list(signature.columns)
+        if self._threshold is not None:
+            facts["threshold"] = self._threshold
         return json.dumps({**self._about, **facts}).encode()
 
     async def _predict(self, scope: Mapping[str, Any], receive: Receive) -> _Answer:
@@ -136,10 +143,12 @@ class Application:
         )
         if None not in (asked, payload.output) and asked != payload.output:
             raise bad_request(f"output is {asked!r} in the address, but {payload.output!r} in params")
+        output = asked or payload.output or "logits"
         inputs = await asyncio.to_thread(self._signature.tensor, payload.examples)
         logits = await self._engine.predict(inputs)
-        output = asked or payload.output or "logits"
-        given = await asyncio.to_thread(answer, logits, output=output, classes=self._signature.classes)
+        given = await asyncio.to_thread(
+            answer, logits, output=output, classes=self._signature.classes, threshold=self._threshold
+        )
         return _Answer(given)
 
 

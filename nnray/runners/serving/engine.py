@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _Waiting = tuple[Tensor, "asyncio.Future[Tensor]"]
 
@@ -24,7 +25,9 @@ class Engine:
         threads: Of a forward pass; None for torch's own choice.
     """
 
-    def __init__(self, module: nn.Module, *, batch_size: int = 64, threads: int | None = None) -> None:
+    def __init__(
+        self, module: Callable[[Tensor], Tensor], *, batch_size: int = 64, threads: int | None = None
+    ) -> None:
         self._module, self._batch_size = module, batch_size
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None

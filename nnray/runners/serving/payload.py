@@ -2,6 +2,8 @@
 
 ``{"inputs": [...]}`` and ``{"instances": [...]}`` hold examples; ``dataframe_split``, ``dataframe_records``
 and CSV hold tables, whose columns are taken by name where the model knows their names, else in their order.
+A model that was trained on a table with texts takes its cells as they stand in a file; lists of examples are
+encoded already.
 Source: MLflow's manual, "Serving Models".
 """
 
@@ -10,13 +12,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal, get_args
 
-from nnray.runners.serving.refusal import Refusal, bad_request
-from nnray.runners.serving.signature import Signature, kind
+from nnray.runners.serving.cells import Cells
+from nnray.runners.serving.refusal import Refusal, bad_request, kind
+from nnray.runners.serving.signature import Signature
 
 Output = Literal["logits", "probabilities", "classes"]
 JSON, CSV = "application/json", "text/csv"
@@ -27,7 +30,7 @@ class Payload:
     """What a request asks.
 
     Args:
-        examples: As nested lists, unchecked.
+        examples: As nested lists, or the cells of a table, unchecked.
         output: What is asked of them; None where the body doesn't say.
     """
 
@@ -92,6 +95,8 @@ def _of_json(text: str, signature: Signature) -> Payload:
     if len(forms) != 1:
         raise bad_request(f"expected exactly one of {', '.join(_FORMS)}, got {' and '.join(forms) or 'none'}")
     examples = _FORMS[forms[0]](value[forms[0]], signature)
+    if signature.encoder is not None and forms[0] in _TABLES:
+        examples = Cells(examples)
     return Payload(examples, _output(value.get("params")))
 
 
@@ -124,7 +129,8 @@ def _split(value: Any, signature: Signature) -> Any:
     _require_table("dataframe_split", signature)
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise bad_request('dataframe_split has to be {"columns": [...], "data": [[...], ...]}')
-    columns, width = value.get("columns"), signature.shape[0]
+    columns = value.get("columns")
+    width = len(signature.columns) or signature.shape[0]
     is_wrong = not isinstance(columns, list) or (not signature.columns and len(columns) != width)
     if columns is not None and is_wrong:
         got = f"{len(columns)} columns" if isinstance(columns, list) else kind(columns)
@@ -136,21 +142,25 @@ def _records(value: Any, signature: Signature) -> Any:
     _require_table("dataframe_records", signature)
     if not isinstance(value, list) or not all(isinstance(record, dict) for record in value):
         raise bad_request("dataframe_records has to be a list of objects, one for each example")
-    names = list(value[0]) if value else []
+    if not value:
+        return value
+    names = list(value[0])
     for index, record in enumerate(value):
         if record.keys() != set(names):
             raise bad_request(f"record {index} has other columns than record 0; all need the same")
     return _ordered([[record[name] for name in names] for record in value], names, signature)
 
 
-def _ordered(rows: list[Any], names: Sequence[Any], signature: Signature) -> list[Any]:
+def _ordered(rows: list[Any], names: list[Any], signature: Signature) -> list[Any]:
     """Rows with their values in the model's order, where it knows the columns' names."""
-    if not signature.columns or list(names) == list(signature.columns):
+    if not signature.columns or names == list(signature.columns):
         return rows
     if missing := [name for name in signature.columns if name not in names]:
         raise bad_request(
             f"there is no column {missing[0]!r}; the model takes {', '.join(signature.columns)[:500]}"
         )
+    if twice := [name for name in signature.columns if names.count(name) > 1]:
+        raise bad_request(f"there is more than one column {twice[0]!r}; name each but once")
     places = [names.index(name) for name in signature.columns]
     if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
         raise bad_request(f"dataframe_split has {len(names)} columns; each row of data needs as many values")
@@ -163,6 +173,7 @@ _FORMS: Mapping[str, Callable[[Any, Signature], Any]] = {
     "dataframe_split": _split,
     "dataframe_records": _records,
 }
+_TABLES = ("dataframe_split", "dataframe_records")
 
 
 def _require_table(form: str, signature: Signature) -> None:
@@ -185,7 +196,11 @@ def _of_csv(text: str, signature: Signature) -> Payload:
     wrong = next((i for i, row in enumerate(rows) if len(row) != len(header)), None)
     if wrong is not None:
         raise bad_request(f"example {wrong} has {len(rows[wrong])} cells; the first line has {len(header)}")
-    rows = _ordered(rows, header, signature)
+    # Files are read without the spaces around names of columns.
+    names = header if signature.encoder is None else [name.strip() for name in header]
+    rows = _ordered(rows, names, signature)
+    if signature.encoder is not None:
+        return Payload(Cells(rows))
     return Payload([[_cell(cell, index) for cell in row] for index, row in enumerate(rows)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 
 class Refusal(Exception):
@@ -24,3 +25,19 @@ class Refusal(Exception):
 def bad_request(sentence: str) -> Refusal:
     """The refusal of a body that can be read, but not understood."""
     return Refusal(HTTPStatus.BAD_REQUEST, sentence)
+
+
+def kind(value: Any) -> str:
+    """What a value of JSON is called in a message."""
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+_KINDS = {
+    str: "a string",
+    bool: "true or false",
+    type(None): "null",
+    dict: "an object",
+    list: "a list",
+    int: "a number",
+    float: "a number",
+}

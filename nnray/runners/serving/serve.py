@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
 
 from nnray import __version__
+from nnray.errors import ConfigError, Problem
 from nnray.runners.features import feature_names
+from nnray.runners.prediction.kinds import tells_class, threshold_problem
 from nnray.runners.serving.app import Application, Limits
 from nnray.runners.serving.engine import Engine
 from nnray.runners.serving.server import address, run
@@ -21,6 +27,7 @@ def application(
     threads: int | None = None,
     max_examples: int = 10_000,
     limits: Limits | None = None,
+    threshold: float | None = None,
 ) -> Application:
     """The ASGI application of a model, warmed up.
 
@@ -30,16 +37,31 @@ def application(
         threads: Of a forward pass; None for torch's own choice.
         max_examples: Of a request.
         limits: What else a request may take.
+        threshold: Of two classes: from which probability on the second is told; None for the likelier.
+
+    Raises:
+        ConfigError: The threshold is none for this model.
     """
+    classes = subject.info.classes if tells_class(subject) else ()
+    if threshold is not None and (message := threshold_problem(threshold, classes)):
+        raise ConfigError("serve", [Problem("threshold", message)])
     signature = Signature.of(subject.info, most=max_examples, columns=feature_names(subject))
-    engine = Engine(subject.module, batch_size=batch_size, threads=threads)
+    if getattr(subject.task, "output_shape", None) is not None:  # it tells something else of data with classes
+        signature = replace(signature, classes=())
+    engine = Engine(_bounded(subject), batch_size=batch_size, threads=threads)
     engine.warm_up(subject.info.blank(1))
     about = {
         "model": subject.origin.model_uri or subject.reference,
         "model_sha256": subject.sha256,
         "nnray": __version__,
     }
-    return Application(engine, signature, about=about, limits=limits)
+    return Application(engine, signature, about=about, limits=limits, threshold=threshold)
+
+
+def _bounded(subject: Subject) -> Callable[[Tensor], Tensor]:
+    """The model, with numbers within the bounds of its task where that has some."""
+    module, bound = subject.module, getattr(subject.task, "bounded", None)
+    return module if bound is None else (lambda inputs: bound(module(inputs)))
 
 
 def serve(app: Application, listener: socket.socket, *, name: str) -> None:

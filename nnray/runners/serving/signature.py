@@ -17,20 +17,13 @@ import torch
 from torch import Tensor
 
 from nnray.data.splits import DataInfo
+from nnray.data.table_columns import Encoder, encoder_from_json, is_of_table
 from nnray.data.tokens import Tokenizer, from_json
-from nnray.runners.serving.refusal import Refusal, bad_request
+from nnray.runners.serving.cells import Cells, encoded
+from nnray.runners.serving.refusal import Refusal, bad_request, kind
 
 _SLACK = 1e-4
 """By which pixels may leave 0 to 1, as in data sets."""
-_KINDS = {
-    str: "a string",
-    bool: "true or false",
-    type(None): "null",
-    dict: "an object",
-    list: "a list",
-    int: "a number",
-    float: "a number",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +38,7 @@ class Signature:
         columns: Names of a vector's values, in their order; empty where they are not known.
         tokens: How many ids of tokens there are, for a model of texts; 0 for numbers.
         tokenizer: Makes ids of texts; None where the model doesn't know how.
+        encoder: Makes inputs of the cells of a table; None where the model takes numbers as they are.
     """
 
     shape: tuple[int, ...]
@@ -54,19 +48,31 @@ class Signature:
     columns: tuple[str, ...] = ()
     tokens: int = 0
     tokenizer: Tokenizer | None = None
+    encoder: Encoder | None = None
 
     @classmethod
     def of(cls, info: DataInfo, *, most: int = 10_000, columns: tuple[str, ...] = ()) -> Signature:
         """The signature of a model of these data."""
         tokenizer = from_json(info.encoder) if info.vocabulary and info.encoder else None
-        tokens = info.vocabulary
-        return cls(info.input_shape, info.classes, info.missing, most, columns, tokens, tokenizer)
+        encoder = encoder_from_json(info.encoder) if is_of_table(info.encoder) else None
+        columns = columns if encoder is None else encoder.names
+        return cls(
+            info.input_shape,
+            info.classes,
+            info.missing,
+            most,
+            columns,
+            info.vocabulary,
+            tokenizer,
+            encoder,
+        )
 
     def tensor(self, examples: Any) -> Tensor:
         """The examples of a request, checked.
 
         Args:
-            examples: Lists of lists of numbers, as JSON has them; of a model of texts also a list of texts.
+            examples: Lists of lists of numbers, as JSON has them; of a model of texts also a list of texts;
+                of a table also its `Cells`.
 
         Returns:
             ``[B, *shape]`` float32, or int64 of tokens.
@@ -74,6 +80,10 @@ class Signature:
         Raises:
             Refusal: They are not what the model takes; says which and why.
         """
+        if isinstance(examples, Cells):
+            self._check_count(examples.rows)
+            assert self.encoder is not None, "cells are read for models that bring an encoder"
+            return encoded(examples, self.encoder, missing=self.missing)
         self._check_count(examples)
         if self.tokenizer is not None and str in map(type, examples):
             return self.tokenizer.encode(_texts(examples))
@@ -126,7 +136,7 @@ class Signature:
             raise bad_request(f"example {found[0]} holds {found[1]}; every value must be a finite number")
         if self.tokens:
             self._check_ids(by_example)
-        if len(self.shape) == 1:
+        if len(self.shape) != 3:  # only images have pixels
             return
         if found := _first(by_example, (by_example < -_SLACK) | (by_example > 1 + _SLACK)):
             sentence = (
@@ -139,11 +149,6 @@ class Signature:
         if found := _first(inputs, wrong):
             sentence = f"example {found[0]} holds the token {found[1]:g}; ids go from 0 to {self.tokens - 1}"
             raise bad_request(f"{sentence}: send texts" if self.tokenizer is not None else sentence)
-
-
-def kind(value: Any) -> str:
-    """What a value of JSON is called in a message."""
-    return _KINDS.get(type(value), type(value).__name__)
 
 
 def _texts(examples: list[Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import nnray
-from nnray.errors import DataError
+from nnray.errors import ConfigError, DataError
 from nnray.runners.results import RunResult
 
 
@@ -68,3 +69,34 @@ def test_a_table_of_other_classes_is_refused(two: RunResult, tmp_path: Path) -> 
     table = write_table(tmp_path / "more.csv", seed=1, count=90, names=("sick", "well"))
     with pytest.raises(DataError, match="doesn't know the classes 'sick'; it knows 'ill', 'well'"):
         nnray.evaluate(two, data=table)
+
+
+@pytest.mark.parametrize("temperature", [False, True])
+def test_predict_parts_as_what_was_evaluated(two: RunResult, tmp_path: Path, temperature: bool) -> None:
+    """The threshold is told for the probabilities that predict gives, also where others were calibrated."""
+    table = write_table(tmp_path / "more.csv", seed=1, count=90)
+    asked = {"threshold_by": "balanced_accuracy", "temperature": temperature, "bootstrap": 0}
+    found = nnray.evaluate(two, data=table, out=tmp_path / "out", **asked)  # type: ignore[arg-type]
+    assert found.threshold is not None and repr(found.threshold) in found.summary()
+    states = [line["state"] for line in csv.DictReader(io.StringIO(table.read_text()))]
+    hits = {}
+    for threshold in (found.threshold, None):
+        rows = nnray.predict(two, table, threshold=threshold).answers
+        hits[threshold] = sum(row["class"] == state for row, state in zip(rows, states, strict=True)) / 90
+    assert hits[found.threshold] == pytest.approx(found.metrics["accuracy"])
+    assert hits[None] != hits[found.threshold]
+
+
+def test_a_threshold_takes_all_or_none(two: RunResult, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "more.csv", seed=1, count=20)
+    all_, none = (nnray.predict(two, table, threshold=t) for t in (0.0, 1.0))
+    assert (all_.by_class, none.by_class) == ({"well": 20}, {"ill": 20})
+    rows = zip(all_.answers, none.answers, strict=True)
+    assert all(one["confidence"] + other["confidence"] == pytest.approx(1) for one, other in rows)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_is_a_probability(two: RunResult, tmp_path: Path, threshold: float) -> None:
+    table = write_table(tmp_path / "more.csv", seed=1, count=20)
+    with pytest.raises(ConfigError, match="threshold: must be a probability from 0 to 1"):
+        nnray.predict(two, table, threshold=threshold)

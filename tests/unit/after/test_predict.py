@@ -89,6 +89,11 @@ def test_a_batch_has_an_input(subject: Subject, pictures: Path) -> None:
         asked(subject, pictures, batch_size=0)
 
 
+def test_a_threshold_parts_two_classes(subject: Subject, pictures: Path) -> None:
+    with pytest.raises(ConfigError, match=r"threshold: is for two classes; the model has 10: leave it out"):
+        asked(subject, pictures, threshold=0.3)
+
+
 def test_counts_and_origin_are_told(subject: Subject, pictures: Path, conv: Trained) -> None:
     found = asked(subject, pictures)
     assert found.rows == sum(found.by_class.values()) == 60

@@ -15,7 +15,8 @@ import nnray
 from nnray.data.input_series import last_windows
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, DataError
-from nnray.runners.prediction import goes_on, require_classes
+from nnray.runners.prediction import goes_on
+from nnray.runners.prediction.kinds import require_answers
 from nnray.runners.subject import open_subject
 from tests.unit.after.conftest import Trained
 from tests.unit.data.series_files import write_series
@@ -126,6 +127,6 @@ def test_gaps_are_filled_in_as_in_training(tmp_path: Path) -> None:
 def test_which_models_go_on_with_series(shops: Trained, trained: Trained) -> None:
     one, other = (open_subject(str(t.result.folder)) for t in (shops, trained))
     assert goes_on(one) and not goes_on(other)
-    require_classes(other)
+    assert require_answers(other) == other.info.classes
     with pytest.raises(ConfigError, match=r"model: is of task forecasting, .*nnray evaluate"):
-        require_classes(one)
+        require_answers(one)

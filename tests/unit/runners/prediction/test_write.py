@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nnray.errors import ConfigError
-from nnray.runners.prediction.answers import Answers
+from nnray.runners.prediction.answers import Answers, Numbers
 from nnray.runners.prediction.write import Format, format_of, writing
 
 CLASSES = ("cat", "dog, small", 'a "fox"')
@@ -138,3 +138,31 @@ def test_formats_that_cannot_be_are_refused() -> None:
         format_of(io.StringIO(), "parquet")
     with pytest.raises(ConfigError, match=r"format: is 'xml'; allowed: csv, json, parquet"):
         format_of(None, "xml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("file_format", READERS)
+def test_numbers_are_written_in_every_format(file_format: Format, tmp_path: Path) -> None:
+    parts = [Numbers(["a", "b, c"], np.array([1.5, -2.0])), Numbers(["ä"], np.array([1 / 3]))]
+    with writing(tmp_path / "o", file_format=file_format, classes=(), probabilities=False) as write:
+        for part in parts:
+            write(part)
+    if file_format == "parquet":
+        rows = pq.read_table(tmp_path / "o").to_pylist()
+    elif file_format == "json":
+        rows = json.loads((tmp_path / "o").read_text())
+    else:
+        rows = list(csv.DictReader(io.StringIO((tmp_path / "o").read_text())))
+    assert [list(row) for row in rows] == [["name", "prediction"]] * 3
+    assert [row["name"] for row in rows] == ["a", "b, c", "ä"]
+    assert [float(row["prediction"]) for row in rows] == pytest.approx([1.5, -2, 1 / 3], rel=1e-8)
+
+
+def test_a_threshold_says_the_class_and_its_confidence(tmp_path: Path) -> None:
+    told = Answers(["a", "b"], np.array([[0.7, 0.3], [0.71, 0.29]]), ("no", "yes"), threshold=0.3)
+    with writing(tmp_path / "o", file_format="csv", classes=told.classes, probabilities=True) as write:
+        write(told)
+    assert (tmp_path / "o").read_text().splitlines() == [
+        "name,label,class,confidence,p_no,p_yes",
+        "a,1,yes,0.3,0.7,0.3",
+        "b,0,no,0.71,0.71,0.29",
+    ]
