@@ -67,7 +67,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "series_csv": lambda folder: write_series(folder / "shops.csv"),
 }
 # Encoders that are the same whatever the data: tests of the data sets say so.
-FIXED_ENCODERS = {"movielens", "shakespeare"}
+FIXED_ENCODERS = {"movielens", "movielens_ranking", "shakespeare"}
 
 
 def function(name: str) -> Any:
