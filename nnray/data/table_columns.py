@@ -9,6 +9,7 @@ one is wanted, is one more input that tells a model so: 1 where the quantity is 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,19 @@ class Encoder:
     def features(self) -> tuple[str, ...]:
         """Names of the inputs."""
         return (*self.names, *(f"{name} is missing" for name in self.indicators))
+
+    def texts(self, inputs: Tensor) -> list[str]:
+        """What an example's inputs say: categories by name, ``?`` for one that is missing or was not seen.
+
+        Shape:
+            inputs: ``[F]``.
+        """
+        numbers = inputs.tolist()
+        cells = [
+            f"{number:.3g}" if known is None else _category(number, known)
+            for number, known in zip(numbers, self.categories, strict=False)
+        ]
+        return cells + ["yes" if is_missing else "no" for is_missing in numbers[len(cells) :]]
 
     def encode(self, rows: Rows, *, where: str) -> Tensor:
         """Inputs, ``[N, F] float32``.
@@ -166,6 +180,11 @@ def is_number(cell: str) -> bool:
         return abs(float(cell)) <= _LARGEST
     except ValueError:
         return False
+
+
+def _category(code: float, known: Sequence[str]) -> str:
+    place = 0 if math.isnan(code) else round(code)
+    return known[place - 1] if 0 < place <= len(known) else "?"
 
 
 def _codes(cells: Sequence[str], known: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -93,7 +93,7 @@ class Shap:
         seed: Of the draws.
     """
 
-    takes_tokens: ClassVar[bool] = True  # leaves inputs out, and moves none
+    takes_codes: ClassVar[bool] = True  # leaves inputs out, and moves none
 
     way: str
     samples: int

@@ -14,9 +14,14 @@ _ANSWERS = {
 }
 
 
+def scores_classes(info: DataInfo, task: Task) -> bool:
+    """Whether a model's outputs are scores of classes, of an example or of each of its places."""
+    return info.targets in ("class", "classes") and getattr(task, "output_shape", None) is None
+
+
 def tells_classes(info: DataInfo, task: Task) -> bool:
     """Whether a model's outputs are scores of the classes of which each example has one."""
-    return info.targets == "class" and getattr(task, "output_shape", None) is None
+    return info.targets == "class" and scores_classes(info, task)
 
 
 def require_classes(info: DataInfo, task: Task, *, verb: str, instead: str = "") -> None:
@@ -41,13 +46,16 @@ def require_classes(info: DataInfo, task: Task, *, verb: str, instead: str = "")
 
 
 def require_quantities(info: DataInfo, verb: str, *, instead: str) -> None:
-    """Refuse inputs that are ids of tokens: they can't be moved a little.
+    """Refuse inputs that stand for tokens or categories: they can't be moved a little.
 
     Raises:
-        DataError: They are.
+        DataError: They do.
     """
+    named = [feature for feature, codes in zip(info.features, info.categories, strict=False) if codes]
     if info.vocabulary:
-        raise DataError(
-            f"{verb} moves inputs a little, and those of data set {info.name} are tokens, of which "
-            f"there is no half: {instead}"
-        )
+        which = f"those of data set {info.name} are tokens"
+    elif any(info.categories):
+        which = f"{named[0] if named else 'a column'} of data set {info.name} names a category"
+    else:
+        return
+    raise DataError(f"{verb} moves inputs a little, and {which}, of which there is no half: {instead}")

@@ -71,8 +71,10 @@ def explain_by(method: Mapping[str, Any], asked: Asked, *, check: bool, seed: in
 
 
 def _attributions(explainer: Explainer, asked: Asked) -> Tensor:
-    if not getattr(explainer, "takes_tokens", False):
-        require_quantities(asked.subject.info, "this method", instead="use shap, which leaves tokens out")
+    if not getattr(explainer, "takes_codes", False):
+        require_quantities(
+            asked.subject.info, "this method", instead="take --method shap, which leaves inputs out"
+        )
     found = explainer(asked.subject.module, asked.inputs, asked.targets)
     if not isinstance(found, Tensor) or found.shape != asked.inputs.shape:
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnray.data.table_columns import encoder_from_json, is_of_table
 from nnray.runners.explanation.asked import Asked
 from nnray.runners.features import feature_names
 from nnray.runners.subject import Subject
@@ -45,6 +46,14 @@ def _features(subject: Subject) -> list[str]:
     count = subject.info.input_shape[0]
     names = feature_names(subject) or [f"feature {number}" for number in range(count)]
     return [shorten(name) for name in names]
+
+
+def _texts(subject: Subject, row: Tensor) -> list[str]:
+    """What the inputs of an example say, categories by their names where these are known."""
+    encoder = subject.info.encoder
+    if is_of_table(encoder):
+        return encoder_from_json(encoder).texts(row)
+    return [f"{value:.3g}" for value in row.tolist()]
 
 
 def shorten(text: str) -> str:
@@ -108,7 +117,8 @@ def _tables(asked: Asked, attributions: Tensor) -> Figure:
     for axes in cells[len(attributions) :]:
         axes.remove()
     for axes, example, row, values in zip(cells, asked.examples, asked.inputs, attributions, strict=False):
-        named = [f"{name} = {float(value):.3g}" for name, value in zip(features, row, strict=True)]
+        told = zip(features, _texts(asked.subject, row), strict=True)
+        named = [f"{name} = {shorten(text)}" for name, text in told]
         _bars(axes, values.numpy(), names=named)
         axes.set_title(f"{_who(example)}\nwhy {shorten(example['target'])}", fontsize=_TITLE)
     return figure

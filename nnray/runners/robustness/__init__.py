@@ -169,7 +169,7 @@ def _require(subject: Subject, request: Request) -> None:
     if request.corruptions:
         require_images(subject.info)
     if request.attacks:
-        require_quantities(subject.info, "attack", instead="evaluate the model on texts of your own")
+        require_quantities(subject.info, "attack", instead="evaluate the model on data of your own")
     if request.baseline is not None:
         _require_comparable(subject, request.baseline)
 

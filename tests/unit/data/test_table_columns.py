@@ -149,3 +149,11 @@ def test_encoders_of_tables_are_told_from_others() -> None:
     assert is_of_table(fitted().to_json())
     assert not is_of_table("")
     assert not is_of_table('{"model": {}}')
+
+
+def test_inputs_are_told_as_the_cells_that_they_stand_for() -> None:
+    encoder = Encoder(("age", "shop", "zip"), (None, ("north", "south"), ("10",)), ("age",))
+    rows = [["31.25", "south", "10"], ["?", "east", ""]]
+    inputs = encoder.encode(rows, where="here")
+    assert encoder.texts(inputs[0]) == ["31.2", "south", "10", "no"]
+    assert encoder.texts(inputs[1]) == ["nan", "?", "?", "yes"]

@@ -13,7 +13,7 @@ from nnray.errors import DataError
 from nnray.explainers.gradients import saliency
 from nnray.explainers.shap import shap
 from nnray.runners.export.verify import BATCHES, inputs_like
-from nnray.runners.kinds import require_classes, require_quantities, tells_classes
+from nnray.runners.kinds import require_classes, require_quantities, scores_classes, tells_classes
 from nnray.tasks.adversarial_generation import AdversarialGeneration
 from nnray.tasks.classification import classification
 
@@ -28,6 +28,7 @@ PIXELS = DataInfo("pixels", (1, 8, 8), tuple("ab"), (0.5,), (0.2,))
 def test_models_of_other_answers_are_refused_with_what_there_is_for_them(verb: str, kind: TargetKind) -> None:
     info, task = replace(PIXELS, targets=kind), classification(PIXELS)
     assert tells_classes(info, task) == (kind == "class")
+    assert scores_classes(info, task) == (kind in ("class", "classes"))
     if kind == "class":
         require_classes(info, task, verb=verb)
         return
@@ -38,21 +39,26 @@ def test_models_of_other_answers_are_refused_with_what_there_is_for_them(verb: s
 def test_a_task_may_answer_with_something_else_than_its_datas_classes() -> None:
     """Also where it gives as many numbers as there are classes."""
     task = AdversarialGeneration(output_shape=(PIXELS.num_classes,))
-    assert not tells_classes(PIXELS, task)
+    assert not tells_classes(PIXELS, task) and not scores_classes(PIXELS, task)
     with pytest.raises(DataError, match=r"answers with something else: take its mean"):
         require_classes(PIXELS, task, verb="vote", instead="take its mean")
 
 
-def test_tokens_are_no_quantities() -> None:
+def test_tokens_and_categories_are_no_quantities() -> None:
     require_quantities(PIXELS, "attack", instead="")
-    require_quantities(ROWS, "attack", instead="")
+    require_quantities(replace(ROWS, categories=()), "attack", instead="")
+    with pytest.raises(DataError, match=r"a column of data set rows names a category"):
+        require_quantities(ROWS, "attack", instead="")
+    named = replace(ROWS, categories=(0, 4, 0, 0), features=("age", "shop", "c", "d"))
+    with pytest.raises(DataError, match=r"shop of data set rows names a category, of which there is no half"):
+        require_quantities(named, "attack", instead="")
     with pytest.raises(DataError, match=r"texts are tokens.*: use shap"):
         require_quantities(TEXTS, "attack", instead="use shap")
 
 
-def test_an_explainer_says_whether_it_takes_tokens() -> None:
-    assert shap(TEXTS, seed=0).takes_tokens  # type: ignore[attr-defined]
-    assert not getattr(saliency(TEXTS), "takes_tokens", False)
+def test_an_explainer_says_whether_it_takes_codes() -> None:
+    assert shap(TEXTS, seed=0).takes_codes  # type: ignore[attr-defined]
+    assert not getattr(saliency(TEXTS), "takes_codes", False)
 
 
 @pytest.mark.parametrize("info", [ROWS, TEXTS, PIXELS, SERIES, replace(ROWS, missing=True)])
