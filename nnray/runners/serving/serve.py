@@ -11,6 +11,7 @@ from torch import Tensor
 from nnray import __version__
 from nnray.errors import ConfigError, Problem
 from nnray.runners.features import feature_names
+from nnray.runners.kinds import scores_classes
 from nnray.runners.prediction.kinds import tells_class, threshold_problem
 from nnray.runners.serving.app import Application, Limits
 from nnray.runners.serving.engine import Engine
@@ -46,7 +47,7 @@ def application(
     if threshold is not None and (message := threshold_problem(threshold, classes)):
         raise ConfigError("serve", [Problem("threshold", message)])
     signature = Signature.of(subject.info, most=max_examples, columns=feature_names(subject))
-    if getattr(subject.task, "output_shape", None) is not None:  # it tells something else of data with classes
+    if not scores_classes(subject.info, subject.task):  # whatever classes its data have
         signature = replace(signature, classes=())
     engine = Engine(_bounded(subject), batch_size=batch_size, threads=threads)
     engine.warm_up(subject.info.blank(1))
