@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -82,10 +84,10 @@ def test_evaluation_knows_how_often_the_critic_is_right() -> None:
 
 def test_noise_of_an_example_is_normal_and_its_own() -> None:
     net = pair()
-    noise = net._noise(images(4000))
+    noise = net._noise(images(4000), 6)
     assert abs(float(noise.mean())) < 0.05
     assert float(noise.std()) == pytest.approx(1, abs=0.05)
-    torch.testing.assert_close(net._noise(images(4000)[7:8]), noise[7:8])
+    torch.testing.assert_close(net._noise(images(4000)[7:8], 6), noise[7:8])
     assert not torch.equal(noise[0], noise[1])
 
 
@@ -175,3 +177,103 @@ def test_images_of_any_size_are_judged_and_made(shape: tuple[int, int, int]) -> 
 def test_tiny_images_are_refused() -> None:
     with pytest.raises(DataError, match="dcgan"):
         dcgan(DataInfo("images", (1, 3, 9), ("a",)))
+
+
+def told(**options: object) -> Adversaries:
+    """A generator that is told one of two classes."""
+    return pair(conditional=True, **options)
+
+
+def test_an_example_has_a_score_for_each_class_and_a_made_image_that_for_its_own() -> None:
+    net, x = told(), images(6)
+    assert net(x).shape == (6, 4)
+    net.eval()
+    scores, (made, labels) = net(x), net._made(x)
+    assert labels is not None
+    torch.testing.assert_close(scores[:, :2], net.critic(x))
+    own = net.critic(made)[range(6), labels.tolist()]
+    torch.testing.assert_close(scores[:, 2], own)
+    torch.testing.assert_close(scores[:, 3], own)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_classes_are_drawn_as_often_as_each_other(training: bool) -> None:
+    net, x = told().train(training), images(4000)
+    with torch_seeded(0, "noise"):
+        labels = net._made(x)[1]
+    assert labels is not None
+    assert set(labels.tolist()) == {0, 1}
+    assert float(labels.float().mean()) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "wasserstein"])
+def test_an_example_counts_by_the_score_of_its_class(loss: str) -> None:
+    """The others may be what they will; of one class it is the loss without classes."""
+    task = adversarial_generation(INFO, loss=loss, conditional=True)  # type: ignore[arg-type]
+    alone = adversarial_generation(INFO, loss=loss)  # type: ignore[arg-type]
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    scores = 3 * torch.randn(5, *alone.output_shape, generator=torch_rng(0, "scores"))
+    other = 9 * torch.randn(5, 1, generator=torch_rng(1, "scores"))
+    columns = torch.cat([scores[:, :1], other], 1)
+    columns = torch.where(labels[:, None] == 0, columns, columns.flip(1))
+    outputs = torch.cat([columns, scores[:, 1:]], 1)
+    assert outputs.shape[1:] == task.output_shape
+    torch.testing.assert_close(task.loss(outputs, labels), alone.loss(scores, labels))
+    sums, wanted = task.eval_sums(outputs, labels), alone.eval_sums(scores, labels)
+    assert sums.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(sums[name], value)
+
+
+def test_a_mixed_example_counts_by_its_shares() -> None:
+    task = adversarial_generation(INFO, loss="wasserstein", penalty=0, conditional=True)
+    outputs, shares = torch.tensor([[2.0, 6.0, 0.0, 0.0, 1.0]]), torch.tensor([[0.25, 0.75]])
+    assert float(task.loss(outputs, shares)) == pytest.approx(-5.0)
+
+
+def test_the_norm_is_that_of_the_gradient_of_the_image_s_own_score() -> None:
+    net = told(gradient_norms=True, norm="group")
+    linear = torch.nn.Linear(90, 2)
+    net.critic = torch.nn.Sequential(torch.nn.Flatten(), linear)
+    net.eval()
+    labels = net._made(images(5))[1]
+    torch.testing.assert_close(net(images(5))[:, 4], linear.weight.detach().norm(dim=1)[labels])
+
+
+def test_images_can_be_asked_for_by_class() -> None:
+    net = preprocess(told(), INFO)
+    twos, mixed = generate(net, 6, seed=0, labels=torch.ones(6).long()), generate(net, 6, seed=0)
+    assert torch.equal(twos[1::2], mixed[1::2]), "classes come in turn where none are asked for"
+    assert not torch.equal(twos[::2], mixed[::2])
+    with pytest.raises(DataError, match=r"images of no class: train it with model\.conditional=true"):
+        generate(pair(), 6, seed=0, labels=torch.ones(6).long())
+
+
+def test_a_class_has_a_column_of_the_grid() -> None:
+    model, task = preprocess(told(), INFO).eval(), adversarial_generation(INFO, conditional=True)
+    shown = task.exhibits(model, images(3), torch.zeros(3), seed=1)["samples"]
+    assert isinstance(shown, Picture)
+    assert torch.equal(shown.pixels, grid(generate(model, 16, seed=1), columns=2))
+
+
+@pytest.mark.parametrize("change", [{"classes": ("a",)}, {"targets": "numbers", "target_shape": ()}], ids=str)
+@pytest.mark.parametrize("build", [dcgan, adversarial_generation])
+def test_classes_are_asked_for_only_where_there_are_some(change: dict[str, object], build: Any) -> None:
+    info = replace(INFO, **change)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"conditional: needs a class of each example.*set it false"):
+        build(info, conditional=True)
+
+
+def test_it_learns_which_class_is_bright() -> None:
+    """Images of one class are bright, of the other dark; after some steps so are the made ones."""
+    model, task = preprocess(told(), INFO), adversarial_generation(INFO, conditional=True)
+    labels = torch.arange(32) % 2
+    shown = 0.1 * images(32) + 0.8 * labels[:, None, None, None]
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, betas=(0.5, 0.99))
+    with torch_seeded(0, "steps"):
+        for _ in range(80):
+            optimizer.zero_grad()
+            torch.autograd.backward(task.loss_of(model, shown, labels)[1])
+            optimizer.step()
+    made = generate(model, 20, seed=0).mean((1, 2, 3))
+    assert float(made[1::2].mean()) > float(made[::2].mean()) + 0.3

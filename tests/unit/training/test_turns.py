@@ -80,11 +80,11 @@ def by_hand(model: Any, given: list[tuple[Tensor, Tensor]], *, critic_steps: int
         torch.optim.Adam(part.parameters(), lr=1e-2, fused=True) for part in (pair.critic, pair.generator)
     ]
     model.train()
-    for number, (x, _) in enumerate(given):
+    for number, (x, y) in enumerate(given):
         with torch_seeded(0, "batch", number):
             for place in range(2 if (number + 1) % critic_steps == 0 else 1):
                 scores = model(x)
-                loss = (task._critic, task._generator)[place](scores).mean()
+                loss = (task._generator(scores) if place else task._critic(scores, y)).mean()
                 model.zero_grad()
                 torch.autograd.backward(loss)
                 optimizers[place].step()
