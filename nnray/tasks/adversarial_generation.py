@@ -169,7 +169,7 @@ def generate(model: nn.Module, count: int, *, seed: int, labels: Tensor | None =
         labels: ``[count] int64``; the result is ``[count, C, H, W]``, pixels from 0 to 1.
 
     Raises:
-        DataError: The model has no generator, or labels are given to one that takes none.
+        DataError: The model has no generator, or labels are given that it can't take.
     """
     found: list[Any] = [part for part in model.modules() if hasattr(part, "make") and hasattr(part, "latent")]
     if not found:
@@ -189,6 +189,8 @@ def _told(pair: Any, count: int, labels: Tensor | None) -> list[Tensor]:
             raise DataError("this generator makes images of no class: train it with model.conditional=true")
         return []
     wanted = torch.arange(count) % classes if labels is None else labels
+    if wanted.shape != (count,) or not bool(((wanted >= 0) & (wanted < classes)).all()):
+        raise DataError(f"labels: {count} of 0 to {classes - 1} are wanted, got {wanted.tolist()}")
     return [wanted.to(next(pair.parameters()).device)]
 
 

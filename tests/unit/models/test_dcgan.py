@@ -245,6 +245,9 @@ def test_images_can_be_asked_for_by_class() -> None:
     twos, mixed = generate(net, 6, seed=0, labels=torch.ones(6).long()), generate(net, 6, seed=0)
     assert torch.equal(twos[1::2], mixed[1::2]), "classes come in turn where none are asked for"
     assert not torch.equal(twos[::2], mixed[::2])
+    for wrong in (torch.tensor([0, 2]), torch.tensor([-1, 0]), torch.zeros(3).long()):
+        with pytest.raises(DataError, match="labels: 2 of 0 to 1 are wanted"):
+            generate(net, 2, seed=0, labels=wrong)
     with pytest.raises(DataError, match=r"images of no class: train it with model\.conditional=true"):
         generate(pair(), 6, seed=0, labels=torch.ones(6).long())
 
