@@ -178,7 +178,8 @@ class Adversaries(nn.Module):
                 .detach()
                 .requires_grad_()
             )
-            total = _of(labels, self.critic(between)).sum()
+            own = None if labels is None else labels.clone()
+            total = _of(own, self.critic(between)).sum()
             (gradient,) = torch.autograd.grad(total, between, create_graph=self.training)
         return gradient.flatten(1).square().sum(1, keepdim=True).add(1e-12).sqrt()
 
