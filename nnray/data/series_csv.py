@@ -101,16 +101,26 @@ def read_rows(path: Path, columns: Sequence[str]) -> Rows:
         columns: That must be there.
 
     Raises:
-        DataError: It is unreadable or empty, or lacks a column.
+        DataError: It is unreadable or empty, lacks a column or has it twice, or has a row of another length.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows, found = list(reader), reader.fieldnames or ()
+            reader = csv.reader(file)
+            found = next(reader, [])
+            lines = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: unreadable ({error}); expected a CSV file in UTF-8") from error
     if missing := [name for name in columns if name not in found]:
         raise DataError(f"{path}: has no column {', '.join(missing)}; it has {', '.join(found) or 'none'}")
+    if twice := [name for name in columns if found.count(name) > 1]:
+        raise DataError(f"{path}: has more than one column {', '.join(twice)}; name each but once")
+    for line, cells in lines:
+        if len(cells) != len(found):
+            raise DataError(
+                f"{path}, line {line}: has {len(cells)} cells; expected {len(found)}, as the first line has "
+                "names: mend it, such as a comma within a number"
+            )
+    rows = [dict(zip(found, cells, strict=True)) for _, cells in lines]
     if not rows:
         raise DataError(f"{path}: has a header, but no rows; expected a row for each point in time")
     return rows

@@ -42,7 +42,8 @@ def read_table(path: Path, *, text: str, label: str, delimiter: str = ",") -> La
         delimiter: Between columns.
 
     Raises:
-        DataError: It is unreadable or empty, lacks a column, or a row lacks its label.
+        DataError: It is unreadable or empty, lacks a column or has it twice, or a row lacks its label or is
+            of another length.
     """
     lines = csv.reader(_text_of(path).splitlines(keepends=True), delimiter=delimiter, strict=True)
     try:
@@ -52,17 +53,27 @@ def read_table(path: Path, *, text: str, label: str, delimiter: str = ",") -> La
                 f"{path}: has no column {', '.join(missing)}; it has {', '.join(heading)[:200] or 'none'}; "
                 "set data.text and data.label to the headings of the texts and of their labels"
             )
+        if twice := [name for name in (text, label) if heading.count(name) > 1]:
+            raise DataError(f"{path}: has more than one column {', '.join(twice)}; name each but once")
         places = heading.index(text), heading.index(label)
-        return _some(
-            [_row(cells, places, f"{path}, line {lines.line_num}") for cells in lines if cells], path
-        )
+        found = [
+            _row(cells, places, f"{path}, line {lines.line_num}", count=len(heading))
+            for cells in lines
+            if cells
+        ]
+        return _some(found, path)
     except csv.Error as error:
         raise DataError(f"{path}, line {lines.line_num}: {error}; expected a CSV file") from error
 
 
-def _row(cells: list[str], places: tuple[int, int], where: str) -> tuple[str, str]:
+def _row(cells: list[str], places: tuple[int, int], where: str, *, count: int) -> tuple[str, str]:
     if len(cells) <= max(places) or not cells[places[1]].strip():
         raise DataError(f"{where}: {cells!r:.80}; expected a text and a label that is not empty")
+    if len(cells) != count:
+        raise DataError(
+            f"{where}: has {len(cells)} cells; expected {count}, as the first line has headings: set what "
+            "holds a delimiter in quotation marks"
+        )
     return cells[places[0]], cells[places[1]].strip()
 
 

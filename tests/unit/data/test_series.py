@@ -184,6 +184,28 @@ def test_a_missing_value_is_named_not_filled(shop: Path, cell: str) -> None:
         read(shop)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("east,2026-09-09", "has 2 cells"), ("east,2026-09-09,1,234,5", "has 5 cells")],
+)
+@pytest.mark.parametrize("options", [{}, {"missing": "forward"}, {"group": "shop", "time": "day"}])
+def test_a_row_of_another_length_is_refused(
+    shop: Path, line: str, words: str, options: dict[str, Any]
+) -> None:
+    path = shop / "shops.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, line, ""]))
+    with pytest.raises(DataError, match=f"shops.csv, line {len(lines) + 1}: {words}; expected 4"):
+        read(shop, **options)
+
+
+def test_a_column_that_is_there_twice_is_refused(shop: Path) -> None:
+    path = shop / "shops.csv"
+    path.write_text(path.read_text().replace("visitors", "sales", 1))
+    with pytest.raises(DataError, match="has more than one column sales"):
+        read(shop)
+
+
 @pytest.mark.parametrize("content", [b"", b"sales\n", b"\xff\xfe\x00\x01"])
 def test_a_file_without_rows_or_text_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "shops.csv").write_bytes(content)

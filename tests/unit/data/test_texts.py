@@ -150,6 +150,8 @@ def test_headings_delimiter_and_file_can_be_said(tmp_path: Path) -> None:
         ("text,label\na,x\nb,\n", "line 3: .*expected a text and a label that is not empty"),
         ("text,label\na,x\nb,x\n", "has 1 different labels; allowed: 2 to 1000"),
         ('text,label\n"a,x\n', "expected a CSV file"),
+        ("text,label\na,x\nb, or c,y\n", "line 3: has 3 cells; expected 2"),
+        ("text,label,label\na,x,y\nb,y,x\n", "has more than one column label"),
         ("text,label\n", "is empty"),
     ],
 )
