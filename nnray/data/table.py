@@ -72,8 +72,8 @@ def table(
     require_columns([group_by] if group_by else [], whole.names, where=whole.where)
     names = _inputs(whole, label, columns=columns, drop=drop or [])
     known = [cell.strip() for sheet in sheets.values() for cell in sheet.column(label)]
-    answers = answers_of(known, target=target, where=f"{whole.where}: {label}")
     typing = Typing(tuple(numbers or ()), tuple(categories or ()), tuple(missing or ()))
+    answers = answers_of(known, target=target, where=f"{whole.where}: {label}", missing=typing.missing)
     read = _Reading(names, label, answers, typing, indicators)
     train, later = whole, readers.get("test")
     if later is None and test:

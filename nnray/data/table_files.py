@@ -91,7 +91,10 @@ def require_columns(wanted: Sequence[str], there: Sequence[str], *, where: str) 
     """
     counts = Counter(there)
     if gone := [name for name in wanted if not counts[name]]:
-        raise DataError(f"{where}: has no column {', '.join(gone[:_LISTED])}; it has {_listed(there)}")
+        advice = ": set data.delimiter" if len(there) == 1 and any(d in there[0] for d in _DELIMITERS) else ""
+        raise DataError(
+            f"{where}: has no column {', '.join(gone[:_LISTED])}; it has {_listed(there)}{advice}"
+        )
     if twice := [name for name in wanted if counts[name] > 1]:
         raise DataError(f"{where}: has more than one column {', '.join(twice)}; name each but once")
 

@@ -123,19 +123,22 @@ class Answers:
         return torch.tensor([float(cell) for cell in cells], dtype=torch.float32)
 
 
-def answers_of(cells: Sequence[str], *, target: TargetType, where: str) -> Answers:
+def answers_of(
+    cells: Sequence[str], *, target: TargetType, where: str, missing: Sequence[str] = ()
+) -> Answers:
     """Whether answers are classes or numbers, and which classes there are.
 
     Args:
         cells: The answers that there are to learn from and to test on.
         target: What they are; auto tells: classes where they are texts or few whole numbers.
         where: For messages.
+        missing: Cells that hold nothing, beside those of ``MISSING``.
 
     Raises:
-        DataError: Some are empty, or there is but one.
+        DataError: Some are empty, there is but one, or a number is written in several ways.
     """
     kinds = set(cells)
-    if empty := sorted(kinds & set(MISSING)):
+    if empty := sorted(kinds & {*MISSING, *missing}):
         count = sum(cell in empty for cell in cells)
         raise DataError(f"{where} is empty in {count} rows; mend or remove them")
     if len(kinds) < 2:
@@ -144,4 +147,18 @@ def answers_of(cells: Sequence[str], *, target: TargetType, where: str) -> Answe
     few = len(kinds) <= MOST_CLASSES and numbers and all(float(cell).is_integer() for cell in kinds)
     if target == "number" or (target == "auto" and numbers and not few):
         return Answers()
+    if target == "auto" and few:
+        _require_one_way(kinds, where=where)
     return Answers(tuple(sorted(kinds, key=float) if numbers else sorted(kinds)))
+
+
+def _require_one_way(kinds: set[str], *, where: str) -> None:
+    """Check that each number is written in one way: 1 and 1.0 would be two classes."""
+    ways: dict[float, list[str]] = {}
+    for cell in sorted(kinds):
+        ways.setdefault(float(cell), []).append(cell)
+    if twice := next((cells for cells in ways.values() if len(cells) > 1), None):
+        raise DataError(
+            f"{where} is {', '.join(twice)}, which are the same number; write it in one way, or set "
+            "data.target: class where they are names, number where they are quantities"
+        )

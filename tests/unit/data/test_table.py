@@ -208,6 +208,7 @@ def test_the_test_is_stratified_and_of_its_own_seed(path: Path) -> None:
         ({"numbers": ["age"], "categories": ["age"]}, "age stand in data.numbers and data.categories"),
         ({"label": "city", "drop": ["id"]}, r"city is empty in \d+ rows"),
         ({"target": "number"}, "buys is 'no' in row 1; expected a number"),
+        ({"missing": ["n.k.", "no"]}, r"buys is empty in \d+ rows"),
         ({"group_by": "town"}, "has no column town"),
         ({"delimiter": ";;"}, "data.delimiter: got ';;'"),
         ({"test": 100}, "data.test: 100 of 60 examples can't be held back"),
@@ -233,6 +234,8 @@ def test_texts_that_tell_rows_apart_are_refused_unless_they_are_named() -> None:
         ("x,label\n1,a\n2\n", "line 3: has 1 cells; expected 2"),
         ("x,x,label\n1,2,a\n1,2,b\n", "more than one column x"),
         ("x,label\n1,a\n2,a\n", "label is a in every row"),
+        ("x,label\n1,1\n2,0\n3,1.0\n", r"label is 1, 1\.0, which are the same number"),
+        ("x;label\n1;a\n2;b\n", "has no column label; it has x;label.*set data.delimiter"),
         ('x,label\n"1,a\n', "line 2: .*expected a CSV file"),
     ],
 )
