@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from nnray.config import Experiment
@@ -38,5 +40,8 @@ def build_model(experiment: Experiment, info: DataInfo) -> nn.Module:
             problem = f"returned {type(net).__name__}, a torch.nn.Module was expected"
             raise UserCodeError(experiment.model.name, problem)
         model = preprocess(fitted(net, experiment.privacy), info)
+        task: Any = build_task(experiment, info)
+        if hasattr(task, "require_model"):
+            task.require_model(model)
         require_outputs(experiment.model.name, model, info=info, wanted=outputs_of(experiment, info))
     return model

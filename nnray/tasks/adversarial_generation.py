@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from nnray.data.classes import require_classes
-from nnray.errors import DataError
+from nnray.errors import ConfigError, DataError, Problem
 from nnray.fields import NonNegative, PositiveInt
 from nnray.metrics import Array, MetricSums
 from nnray.seeding import torch_rng
@@ -83,6 +83,21 @@ class AdversarialGeneration:
     def turns(self) -> tuple[Turn, ...]:
         """The critic learns from every batch, the generator from some."""
         return Turn("critic", self._critic_loss), Turn("generator", self._generator_loss, self.critic_steps)
+
+    def require_model(self, model: nn.Module) -> None:
+        """Check that images are made of classes where they are judged by them, and only there.
+
+        Of two classes outputs may be as many either way, and mean something else.
+
+        Raises:
+            ConfigError: Only one of the two is told of classes.
+        """
+        for part in model.modules():
+            made_of: Any = getattr(part, "classes", 0) or 1
+            if hasattr(part, "make") and made_of != self.classes:
+                mine, other = ("true", "false") if self.classes > 1 else ("false", "true")
+                problem = f"is {mine}, and model.conditional is {other}: set both alike"
+                raise ConfigError("experiment", [Problem("task.conditional", problem)])
 
     def _critic_loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         outputs = model(inputs)

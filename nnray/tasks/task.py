@@ -10,6 +10,8 @@ times, has ``loss_of(model, inputs, targets) -> (outputs, loss)``, and its ``los
 A task that compares outputs with something else than targets says in ``output_shape`` what shape a model must
 give for one example.
 
+A task that some models of that shape don't fit has ``require_model(model)``, which raises what is wrong.
+
 A task whose loss is a weighted mean over examples may say so with ``example_losses(outputs, targets)``, which
 gives the weighted loss of each example and its weight, or None where all weigh the same: the sum of the ones
 over the sum of the others is ``loss``. Clients with batches of different sizes can then train side by side.

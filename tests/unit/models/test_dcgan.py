@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from nnray.assembly.model import build_model
+from nnray.config import parse
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, DataError
 from nnray.evaluation.evaluate import evaluate
@@ -283,3 +285,23 @@ def test_it_learns_which_class_is_bright() -> None:
             optimizer.step()
     made = generate(model, 20, seed=0).mean((1, 2, 3))
     assert float(made[1::2].mean()) > float(made[::2].mean()) + 0.3
+
+
+@pytest.mark.parametrize("loss", ["logistic", "wasserstein"])
+@pytest.mark.parametrize("told_of", ["task", "model"])
+def test_only_one_of_task_and_model_told_of_classes_is_refused(loss: str, told_of: str) -> None:
+    """Of two classes the scores of one may be as many as the other wants, and mean something else."""
+    norms = (loss == "wasserstein") == (told_of == "task")
+    tree = {
+        "name": "x",
+        "data": "digits",
+        "task": {"name": "adversarial_generation", "loss": loss, "conditional": told_of == "task"},
+        "model": {
+            "name": "dcgan",
+            "norm": "group",
+            "conditional": told_of == "model",
+            "gradient_norms": norms,
+        },
+    }
+    with pytest.raises(ConfigError, match=r"task\.conditional: .*model\.conditional.*set both alike"):
+        build_model(parse(tree), INFO)
