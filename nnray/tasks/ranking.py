@@ -199,10 +199,13 @@ def _pairs(scores_BK: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor,
 
 
 def _before(scores_PK: Tensor, score_P: Tensor, *, asked_PK: Tensor) -> Tensor:
-    """How many places come before one of them, those of the same score counting half."""
-    higher_P = ((scores_PK > score_P[:, None]) & asked_PK).sum(1)
+    """How many places come before one of them, those of the same score counting half.
+
+    NaN comes before all, so that a broken model finds nothing.
+    """
+    higher_P = (~(scores_PK <= score_P[:, None]) & asked_PK).sum(1)
     same_P = ((scores_PK == score_P[:, None]) & asked_PK).sum(1) - 1
-    return higher_P + same_P.to(score_P.dtype) / 2
+    return higher_P + same_P.clamp(min=0).to(score_P.dtype) / 2
 
 
 def _by_example(values_P: Tensor, targets: Tensor) -> Tensor:

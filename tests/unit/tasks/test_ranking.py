@@ -89,6 +89,14 @@ def test_a_user_with_nothing_to_be_found_is_a_miss_without_a_loss() -> None:
     assert measured(task, SCORES, 0 * TARGETS) == dict.fromkeys(three, 0.0)
 
 
+def test_scores_that_are_no_numbers_find_nothing() -> None:
+    targets = torch.tensor([[0, 1, 0, 0], [NO_CLASS, 0, 0, 1]])
+    found = measured(ranking(INFO, top=2), torch.full((2, 4), math.nan), targets)
+    assert (found["hr2"], found["ndcg2"]) == (0, 0)
+    one = torch.tensor([[1.0, math.nan, 0, 0], [0, 0, 0, 1]])
+    assert measured(ranking(INFO, top=2), one, targets)["hr2"] == 0.5
+
+
 def by_hand(scores: list[float], targets: list[int], top: int) -> tuple[float, float]:
     """Hit rate and NDCG of one user, by sorting."""
     asked = [(s, t) for s, t in zip(scores, targets, strict=True) if t != NO_CLASS]
