@@ -37,7 +37,8 @@ def weights_of(asked: Sequence[float] | Literal["balanced"], info: DataInfo) -> 
 def balanced(counts: Sequence[int]) -> tuple[float, ...]:
     """Weights by which all classes weigh as much together, and examples 1 on average.
 
-    A class without examples weighs as if it had one: there is nothing that it could weigh in.
+    A class without examples weighs 1: smoothed labels and mixed examples weigh it, too, and by its rarity
+    it would rule them.
 
     Args:
         counts: Examples of each class, by label; one example at least.
@@ -46,7 +47,7 @@ def balanced(counts: Sequence[int]) -> tuple[float, ...]:
         King and Zeng, Logistic Regression in Rare Events Data, 2001, section 4.2, for any number of classes.
     """
     present = sum(count > 0 for count in counts)
-    return tuple(sum(counts) / (present * max(count, 1)) for count in counts)
+    return tuple(sum(counts) / (present * count) if count else 1.0 for count in counts)
 
 
 def _refused(message: str) -> ConfigError:

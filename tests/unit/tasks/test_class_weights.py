@@ -67,7 +67,15 @@ def test_the_loss_is_that_of_torch_with_such_weights_and_what_is_reported_is_pla
 
 
 def test_a_class_without_examples_changes_nothing_for_the_others() -> None:
-    assert balanced((6, 0, 2)) == (4 / 6, 8 / 2, 4 / 2)
+    assert balanced((6, 0, 2)) == (8 / 2 / 6, 1, 8 / 2 / 2)
+
+
+def test_a_class_without_examples_does_not_rule_where_labels_are_smoothed() -> None:
+    task = classification(info(500, 500, 0), class_weights="balanced", label_smoothing=0.1)
+    outputs = torch.zeros(2, 3, requires_grad=True)
+    task.loss(outputs, torch.tensor([0, 1])).backward()
+    assert outputs.grad is not None
+    assert outputs.grad[0, 0] < 0 < outputs.grad[0, 2]
 
 
 def test_given_weights_stay_as_they_are() -> None:
