@@ -76,11 +76,11 @@ class Regression:
             is_small = size <= self.delta
             huber = torch.where(is_small, inner, self.delta * (size - self.delta / 2))
             losses = size if self.criterion == "absolute" else huber
-        return losses.reshape(len(targets), -1).mean(1), None
+        return _by_example(losses).mean(1), None
 
     def train_sums(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> dict[str, Tensor]:
         """The squared error, as in evaluation."""
-        squared = (outputs.detach() - targets).square().reshape(len(targets), -1).mean(1)
+        squared = _by_example((outputs.detach() - targets).square()).mean(1)
         return {"loss": squared.sum()}
 
     @torch.no_grad()
@@ -91,8 +91,8 @@ class Regression:
         """
         wide = torch.float32 if outputs.device.type == "mps" else torch.float64
         plain, wanted = outputs.to(wide), targets.to(wide)
-        error = (plain - wanted).reshape(len(targets), -1)
-        moved = (wanted - _by_channel(self.mean, wanted)).reshape(len(targets), -1)
+        error = _by_example(plain - wanted)
+        moved = _by_example(wanted - _by_channel(self.mean, wanted))
         return {
             "squared": error.square().sum(0),
             "absolute": error.abs().sum(0),
@@ -127,6 +127,11 @@ def _by_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
     """Numbers by channel, so that they broadcast to targets."""
     found = like.new_tensor(values)
     return found[0] if len(values) == 1 else found.reshape(-1, *[1] * (like.ndim - 2))
+
+
+def _by_example(values: Tensor) -> Tensor:
+    """A row of numbers for each example, of which there may be none."""
+    return values.flatten(1) if values.ndim > 1 else values[:, None]
 
 
 def _determination(squared: float, spread: float) -> float:

@@ -110,6 +110,17 @@ def test_sums_over_batches_are_the_sums_of_the_whole(
 
 
 @pytest.mark.parametrize("name", TASKS)
+def test_a_rank_without_a_part_of_a_batch_adds_nothing(name: str) -> None:
+    task = make(name, 2)
+    outputs, targets = draw(0, 6, 2, name)
+    whole = task.eval_sums(outputs, targets, **seen(task, targets))
+    none = task.eval_sums(outputs[:0], targets[:0], **seen(task, targets[:0]))
+    assert none.keys() == whole.keys()
+    for key, value in whole.items():
+        assert torch.equal(value + none[key], value), key
+
+
+@pytest.mark.parametrize("name", TASKS)
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 40), num_classes=st.integers(2, 12))
 def test_metrics_are_finite_and_don_t_depend_on_the_order(
