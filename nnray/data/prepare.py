@@ -39,7 +39,8 @@ def prepare(
             stratified, 0 for none; not used if the data set has a validation split of its own.
         limit: Train on so many examples at most, stratified; the validation split stays the same.
         normalize: Measure mean and standard deviation, on the training split only; else both are empty.
-        count_classes: Count training examples by class; else the counts are empty.
+        count_classes: Count training examples by class, and tell the rates of targets where they are known;
+            else both are empty.
 
     Raises:
         DataError: Data that can't be learnt from, or too few.
@@ -68,6 +69,7 @@ def prepare(
         target_mean=target_mean,
         target_std=target_std,
         class_counts=class_counts(train.targets, splits.info) if count_classes else (),
+        target_rates=splits.info.target_rates if count_classes else (),
         digest=digest(*(part for part in (train, val) if part)),
     )
     groups = splits.groups and partial(taken, splits.groups, index=kept.numpy(), count=count, name=name)

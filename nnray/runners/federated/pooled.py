@@ -30,7 +30,10 @@ def pooled(info: DataInfo, train: Examples, *, population: Partition) -> DataInf
     if info.target_std:
         target_mean, target_std = federated_moments(by_channel(train.targets), population)
         info = replace(info, target_mean=target_mean, target_std=target_std)
+    own = train.targets[torch.from_numpy(population.examples)]
     if info.class_counts:
-        own = train.targets[torch.from_numpy(population.examples)]
         info = replace(info, class_counts=class_counts(own, info))
+    if info.target_rates:
+        rates = (own == info.num_classes - 1).double().mean(0)
+        info = replace(info, target_rates=tuple(rates.tolist()))
     return info

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,8 @@ from nnray.data.movielens_ranking import movielens_ranking
 from nnray.data.prepare import prepare
 from nnray.data.splits import NO_CLASS, DataSplits, Examples
 from nnray.errors import DataError
+from nnray.federated.partitions.partition import Partition
+from nnray.runners.federated.pooled import pooled
 from tests.unit.data.table_files import write_ratings
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "movielens_small"
@@ -57,6 +60,18 @@ def test_under_a_limit_popularity_is_that_of_users_who_are_learnt_from() -> None
     splits = prepare(small(), name="movielens_ranking", seed=0, limit=1)
     assert isinstance(splits.train, Examples)
     assert splits.info.target_rates == tuple(splits.train.targets[0].double().tolist())
+
+
+def test_private_training_is_not_told_who_rated_what() -> None:
+    splits = prepare(small(), name="movielens_ranking", seed=0, count_classes=False)
+    assert splits.info.target_rates == ()
+
+
+def test_clients_popularity_is_that_of_the_users_who_train() -> None:
+    splits = small()
+    assert isinstance(splits.train, Examples)
+    ones = Partition(np.array([0]), np.array([0, 1]))
+    assert pooled(splits.info, splits.train, population=ones).target_rates == (1.0, 0.0, 1.0)
 
 
 def test_of_the_same_second_the_later_line_is_held_back() -> None:
