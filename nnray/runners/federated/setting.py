@@ -29,6 +29,7 @@ from nnray.federated.weights import FlatModel, Slot, Weights
 from nnray.privacy.example.local import LocalSteps
 from nnray.privacy.example.probe import require_own, require_separate
 from nnray.registry import build
+from nnray.runners.federated.due import require_due
 from nnray.runners.federated.guarantee import Guarantee, guarantee_of
 from nnray.runners.federated.pooled import pooled
 from nnray.runners.federated.private_clients import (
@@ -100,16 +101,19 @@ def make_setting(experiment: Experiment, splits: DataSplits, *, tests: bool = Tr
         rng = numpy_rng(experiment.seed, "holdout")
         population, held = hold_out(partition, rng, share=federated.holdout)
     info, steps = pooled(splits.info, train, population=population), None
-    if (said := traits(make_strategy(experiment))).pooled:
+    if (pooling := traits(said := make_strategy(experiment))).pooled:
         if partition.noise is not None:
             message = "has no client whose noise an example could have: take another partition"
             raise ConfigError(experiment.name, [Problem("federated.strategy", message)])
-        steps = _pooled_steps(experiment, population, said)
+        steps = _pooled_steps(experiment, population, pooling)
         population = everything(population)
     measured = {"val": splits.val, "test": splits.test() if tests and splits.test else None}
     found = {name: part for name, part in measured.items() if isinstance(part, Examples)}
     guarantee = guarantee_of(experiment, num_clients=len(population))
     setting = Setting(experiment, info, train, partition, population, held, found, steps, guarantee=guarantee)
+    if any(turn.every > 1 for turn in build_turns(experiment, build_task(experiment, info))):
+        flat, largest = build_flat(setting), int(population.sizes.max())
+        require_due(experiment, said, local=local_training(setting, traits(said)), flat=flat, largest=largest)
     return _with_backdoor(with_private_examples(setting))
 
 

@@ -15,6 +15,7 @@ from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.errors import ConfigError, IncompatibleModel
 from nnray.federated.outcome import RoundStart
 from nnray.federated.weights import FlatModel
+from nnray.runners.federated.setting import make_setting
 from nnray.seeding import torch_rng, torch_seeded
 from nnray.tasks.adversarial_generation import adversarial_generation
 from nnray.tasks.turns import Turn, require_parts
@@ -246,3 +247,18 @@ def test_a_turn_comes_every_so_many_batches(every: int) -> None:
     turn = Turn("a", lambda *_: (torch.zeros(1), torch.zeros(1)), every)
     due = [batch for batch in range(10) if turn.is_due(batch)]
     assert due == list(range(every - 1, 10, every))
+
+
+@pytest.mark.parametrize(("every", "fits"), [(4, True), (5, False)])
+def test_a_part_that_no_client_comes_to_is_refused(every: int, fits: bool) -> None:
+    """Four batches of eight of the larger client: batches count anew in each round."""
+    made = experiment(
+        task={"name": "adversarial_generation", "critic_steps": every},
+        federated={"clients": 2, "partition": "iid", "rounds": 1, "workers": 0},
+    )
+    splits = DataSplits(examples(60), None, None, INFO)
+    if fits:
+        assert len(make_setting(made, splits).population) == 2
+        return
+    with pytest.raises(ConfigError, match=r"generator learns from one in 5 batches.* 4 at most"):
+        make_setting(made, splits)
