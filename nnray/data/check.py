@@ -25,7 +25,7 @@ _EXPECTED = (
     '"missing": True if NaN stands for a missing value'
 )
 _ROWS = ("categories", "features", "target_names", "target_rates")
-_DECLARED = ("missing", "vocabulary", *_ROWS, "targets", "encoder")
+_DECLARED = ("missing", "vocabulary", *_ROWS, "targets", "encoder", "overlap")
 """What only the data set can know of its examples."""
 _KEYS = ("train", "val", "test", "classes", "groups", *_DECLARED)
 

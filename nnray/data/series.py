@@ -11,7 +11,7 @@ Source: Tashman, "Out-of-sample tests of forecasting accuracy: an analysis and r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -136,7 +136,8 @@ def split_in_time(
         _present(joined(train), "training", name=info.name),
         _present(joined(val), "validation", name=info.name),
     )
-    return DataSplits(*parts, test, info, reader)
+    overlap = (window.past + window.horizon - 1) // window.stride
+    return DataSplits(*parts, test, replace(info, overlap=overlap), reader)
 
 
 def joined(parts: Sequence[Examples]) -> Examples:

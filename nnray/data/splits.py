@@ -78,6 +78,8 @@ class DataInfo:
         target_rates: By place of a row of targets, the share of training examples in the last class; empty
             where a data set doesn't tell.
         encoder: How texts and cells become inputs, fitted on the training split, as JSON; empty for none.
+        overlap: How many examples behind one share values with it, as windows of a series do, in the order of
+            the data and of each group; 0 where none do.
     """
 
     name: str
@@ -98,6 +100,7 @@ class DataInfo:
     target_rates: tuple[float, ...] = ()
     class_counts: tuple[int, ...] = ()
     encoder: str = ""
+    overlap: int = 0
 
     @property
     def output_shape(self) -> tuple[int, ...] | None:

@@ -175,9 +175,9 @@ def check_lengths(rows: Rows, count: int, *, where: str) -> None:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a number that a float32 can hold."""
+    """Whether a cell is a number that a float32 can hold, written as tables write it: Python's 1_000 is a name."""
     try:
-        return abs(float(cell)) <= _LARGEST
+        return "_" not in cell and abs(float(cell)) <= _LARGEST
     except ValueError:
         return False
 

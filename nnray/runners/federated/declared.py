@@ -44,6 +44,7 @@ def about_schema() -> Schema:
     shape = Form(torch.int64, (-1,))
     tensors = {"input_shape": shape, "num_examples": count, "missing": Form(torch.bool)}
     tensors |= {"targets": count, "target_shape": shape, "vocabulary": count, "categories": shape}
+    tensors |= {"overlap": count}
     return {ABOUT: Declared(tensors, most_words=_MOST_CLASSES)}
 
 
@@ -57,6 +58,7 @@ def about(info: DataInfo, *, num_examples: int, client: int) -> Payload:
         "target_shape": torch.tensor(info.target_shape, dtype=torch.int64),
         "vocabulary": torch.tensor(info.vocabulary),
         "categories": torch.tensor(info.categories, dtype=torch.int64),
+        "overlap": torch.tensor(info.overlap),
     }
     return Payload(ABOUT, client, tensors=tensors, words=info.classes)
 
@@ -77,6 +79,7 @@ def read_about(payload: Payload, *, name: str) -> tuple[DataInfo, int]:
         target_shape=target_shape,
         vocabulary=int(tensors["vocabulary"]),
         categories=tuple(map(int, tensors["categories"])),
+        overlap=int(tensors["overlap"]),
     )
     return info, int(tensors["num_examples"])
 

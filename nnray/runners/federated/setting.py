@@ -22,7 +22,6 @@ from nnray.federated.client import ClientTrainer
 from nnray.federated.holdings import Alter
 from nnray.federated.local import LocalTraining, steps_in_round
 from nnray.federated.noise import add_noise
-from nnray.federated.partitions.holdout import hold_out
 from nnray.federated.partitions.partition import Partition, as_partition, everything
 from nnray.federated.strategy import Strategy, Traits, traits
 from nnray.federated.weights import FlatModel, Slot, Weights
@@ -31,6 +30,7 @@ from nnray.privacy.example.probe import require_own, require_separate
 from nnray.registry import build
 from nnray.runners.federated.due import require_due
 from nnray.runners.federated.guarantee import Guarantee, guarantee_of
+from nnray.runners.federated.held import held_out
 from nnray.runners.federated.pooled import pooled
 from nnray.runners.federated.private_clients import (
     LocalGuarantee,
@@ -96,10 +96,7 @@ def make_setting(experiment: Experiment, splits: DataSplits, *, tests: bool = Tr
     federated, train = require_federated(experiment), _resident(splits)
     partition = share_out(experiment, splits)
     federated.cohort_of(len(partition))
-    population, held = partition, None
-    if federated.holdout:
-        rng = numpy_rng(experiment.seed, "holdout")
-        population, held = hold_out(partition, rng, share=federated.holdout)
+    population, held = held_out(experiment, partition, info=splits.info)
     info, steps = pooled(splits.info, train, population=population), None
     if (pooling := traits(said := make_strategy(experiment))).pooled:
         if partition.noise is not None:

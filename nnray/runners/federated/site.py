@@ -19,7 +19,6 @@ from nnray.data.splits import DataInfo, Examples
 from nnray.data.statistics import by_channel
 from nnray.errors import ConfigError, Problem
 from nnray.federated.outcome import RoundStart
-from nnray.federated.partitions.holdout import hold_out
 from nnray.federated.partitions.partition import Index, Partition, starts_of
 from nnray.federated.statistics import sums
 from nnray.federated.strategy import Vectors
@@ -27,10 +26,10 @@ from nnray.federated.weights import Weights
 from nnray.runners.federated import declared
 from nnray.runners.federated.actor import share_tensors
 from nnray.runners.federated.egress import Gate, Payload, Refused
+from nnray.runners.federated.held import held_out
 from nnray.runners.federated.setting import Setting, with_private_examples
 from nnray.runners.federated.worker import Worker
 from nnray.runners.training import prepare_process
-from nnray.seeding import numpy_rng
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Site:
             raise ConfigError("this experiment", [Problem("data.stream", "leave it out to federate")])
         if splits.refit is not None:
             raise Refused(f"data: {_LEARNT}")
-        self._train = splits.train
+        self._train, self._info = splits.train, splits.info
         self._gate.schema = {**self._gate.schema, **declared.sums_schema(splits.info)}
         return declared.about(splits.info, num_examples=len(splits.train), client=self._client)
 
@@ -120,7 +119,7 @@ class Site:
         """Make what trains."""
         population, held = self._cut(sizes)
         setting = Setting(self._experiment, info, self._train, population, population, held, {}, None)
-        setting = with_private_examples(setting, sizes=cut(self._experiment, sizes)[0].sizes)
+        setting = with_private_examples(setting, sizes=cut(self._experiment, sizes, info=info)[0].sizes)
         self._gate.schema = {**self._gate.schema, **declared.run_schema(setting)}
         self._worker = Worker(setting)
         return Payload(declared.READY, self._client)
@@ -138,7 +137,7 @@ class Site:
 
     def _cut(self, sizes: Index) -> tuple[Partition, Partition | None]:
         """The examples of this one, as clients of which no other has any here."""
-        population, held = cut(self._experiment, sizes)
+        population, held = cut(self._experiment, sizes, info=self._info)
         begin = int(starts_of(sizes)[self._client])
         return self._own(population, begin), None if held is None else self._own(held, begin)
 
@@ -149,13 +148,9 @@ class Site:
         return Partition(examples, starts_of(counts))
 
 
-def cut(experiment: Experiment, sizes: Index) -> tuple[Partition, Partition | None]:
+def cut(experiment: Experiment, sizes: Index, *, info: DataInfo) -> tuple[Partition, Partition | None]:
     """Which examples each site trains on and holds out, as if they stood one site after the other."""
-    whole = Partition(np.arange(int(sizes.sum())), starts_of(sizes))
-    share = require_federated(experiment).holdout
-    if not share:
-        return whole, None
-    return hold_out(whole, numpy_rng(experiment.seed, "holdout"), share=share)
+    return held_out(experiment, Partition(np.arange(int(sizes.sum())), starts_of(sizes)), info=info)
 
 
 @ray.remote

@@ -207,7 +207,7 @@ def require_apart(experiment: Experiment) -> None:
 
 
 def _setting(experiment: Experiment, info: DataInfo, sizes: Index) -> Setting:
-    population, held = cut(experiment, sizes)
+    population, held = cut(experiment, sizes, info=info)
     whole = Partition(np.arange(int(sizes.sum())), starts_of(sizes))
     examples = declared.blank(info, int(sizes.sum()))
     return with_private_examples(Setting(experiment, info, examples, whole, population, held, {}, None))

@@ -106,7 +106,7 @@ def test_a_missing_quantity_is_refused_where_training_has_none() -> None:
     assert len(allowed.test()) == 1
 
 
-@pytest.mark.parametrize("cell", ["tall", "1,5", "inf", "-Infinity"])
+@pytest.mark.parametrize("cell", ["tall", "1,5", "1_000", "inf", "-Infinity"])
 def test_a_quantity_that_is_no_number_is_told_with_its_place(cell: str) -> None:
     with pytest.raises(DataError, match=rf"t: size: is '{cell}' in row 2; expected a finite number"):
         fitted().encode([["red", "1"], ["red", cell]], where="t")

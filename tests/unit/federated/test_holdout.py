@@ -45,3 +45,22 @@ def test_a_seed_says_which() -> None:
 def test_clients_too_small_to_keep_any_back_are_told_of() -> None:
     with pytest.raises(DataError, match=r"0\.1 of the examples of a client, 4 at most, is not one"):
         hold_out(parted([4, 2, 1]), np.random.default_rng(0), share=0.1)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.floats(0.05, 0.9), st.integers(1, 6))
+def test_what_is_held_of_overlapping_examples_comes_later_and_shares_nothing(
+    sizes: list[int], share: float, overlap: int
+) -> None:
+    partition = Partition(np.arange(sum(sizes)), starts_of(np.array(sizes)))
+    wanted = [min(int(size * share + 0.5), max(size - 1 - overlap, 0)) for size in sizes]
+    if not any(wanted):
+        with pytest.raises(DataError, match="which share values with the next one, is not one"):
+            hold_out(partition, np.random.default_rng(0), share=share, overlap=overlap)
+        return
+    train, held = hold_out(partition, np.random.default_rng(0), share=share, overlap=overlap)
+    assert held.sizes.tolist() == wanted
+    for client, (size, count) in enumerate(zip(sizes, wanted, strict=True)):
+        first = sum(sizes[:client])
+        assert held.of(client).tolist() == list(range(first + size - count, first + size))
+        kept = size - count - overlap if count else size
+        assert train.of(client).tolist() == list(range(first, first + kept))

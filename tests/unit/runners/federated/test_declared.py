@@ -54,7 +54,7 @@ class Played:
         self.schema: Any = declared.about_schema()
         self.info, self.count = declared.read_about(self.ask("about"), name="digits")
         self.schema = {**self.schema, **declared.sums_schema(self.info)}
-        population, held = cut(made, SIZES)
+        population, held = cut(made, SIZES, info=self.info)
         examples = declared.blank(self.info, 400)
         self.setting = Setting(made, self.info, examples, population, population, held, {}, None)
         self.schema = {**self.schema, **declared.run_schema(self.setting)}
@@ -101,7 +101,7 @@ def test_an_outcome_is_that_of_a_worker(strategy: str, tmp_path: Path) -> None:
     found = declared.read_update(
         played.ask("train", start, {}), start, strategy=make_strategy(played.experiment)
     )
-    own = cut(played.experiment, SIZES)[0]
+    own = cut(played.experiment, SIZES, info=played.info)[0]
     train = load_data(played.experiment).train
     doubled = type(train)(train.inputs.repeat(2, 1, 1, 1), train.targets.repeat(2))  # type: ignore[union-attr]
     expected = Worker(replace(played.setting, train=doubled, population=own)).train(start, [[1]], {})
@@ -125,7 +125,7 @@ def test_statistics_are_sums_over_what_is_trained_on(tmp_path: Path) -> None:
     played = Played(experiment(tmp_path))
     told = declared.read_sums(played.ask("sums", SIZES, None))
     train = load_data(played.experiment).train
-    own = cut(played.experiment, SIZES)[0].of(1) - 200
+    own = cut(played.experiment, SIZES, info=played.info)[0].of(1) - 200
     pixels = train.inputs[torch.from_numpy(own)].double() / (255 if train.inputs.dtype == torch.uint8 else 1)  # type: ignore[union-attr]
     assert int(told.count) == pixels.numel()
     assert float(mean_of(told)) == pytest.approx(float(pixels.mean()), rel=1e-12)
@@ -189,7 +189,7 @@ def test_words_that_each_site_would_number_anew_are_refused(tmp_path: Path) -> N
 
 
 def test_tokens_and_categories_are_told() -> None:
-    told = DataInfo("some", (3,), ("a", "b"), vocabulary=7, categories=(2, 0, 5))
+    told = DataInfo("some", (3,), ("a", "b"), vocabulary=7, categories=(2, 0, 5), overlap=4)
     info, count = declared.read_about(declared.about(told, num_examples=4, client=0), name="some")
     assert (info, count) == (told, 4)
     assert declared.blank(info, 2).inputs.dtype == torch.int64

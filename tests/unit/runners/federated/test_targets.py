@@ -14,7 +14,7 @@ from nnray.assembly import load_data
 from nnray.config import Experiment, parse
 from nnray.data.splits import DataInfo, DataSplits, Examples
 from nnray.data.statistics import target_moments
-from nnray.errors import DataError
+from nnray.errors import ConfigError, DataError
 from nnray.federated.statistics import Sums, mean_of, merged
 from nnray.runners.federated import declared
 from nnray.runners.federated.egress import Payload, from_bytes
@@ -113,7 +113,7 @@ def test_those_of_sites_are_those_of_what_they_train_on(folder: Path) -> None:
     square = mean_of(played.sums(mean, declared.TARGET_SUMS))
     whole = load_data(made).train
     assert isinstance(whole, Examples)
-    population, _ = cut(made, played.sizes)
+    population, _ = cut(made, played.sizes, info=played.info)
     own = torch.cat([whole.targets, whole.targets])[torch.from_numpy(population.examples)]
     known = target_moments(own, played.info)
     assert (mean.tolist(), square.sqrt().tolist()) == (pytest.approx(known[0]), pytest.approx(known[1]))
@@ -125,7 +125,7 @@ def test_sites_train_and_measure_forecasts_as_declared(folder: Path) -> None:
     made = experiment(folder, sites=True, holdout=0.25)
     played = Played(made)
     info = replace(played.info, mean=(0.0,), std=(1.0,), target_mean=(10.0,), target_std=(3.0,))
-    population, held = cut(made, played.sizes)
+    population, held = cut(made, played.sizes, info=played.info)
     examples = declared.blank(info, int(played.sizes.sum()))
     assert examples.targets.shape == (len(examples), 1, 2)
     assert examples.targets.is_floating_point()
@@ -160,3 +160,39 @@ def test_a_kind_of_targets_that_is_none_is_refused(kind: int) -> None:
     wrong = replace(payload, tensors={**payload.tensors, "targets": torch.tensor(kind)})
     with pytest.raises(DataError, match=f"targets of kind {kind}; allowed: 0 to 3"):
         declared.read_about(wrong, name="a")
+
+
+def rows_in(splits: DataSplits, index: np.ndarray[Any, Any]) -> set[float]:
+    """The values that windows at an index have; those of a random walk come once."""
+    assert isinstance(splits.train, Examples)
+    chosen = torch.from_numpy(index)
+    windows = torch.cat([splits.train.inputs[chosen], splits.train.targets[chosen]], dim=-1)
+    return set(windows.flatten().tolist())
+
+
+def test_what_a_series_holds_out_comes_last_and_shares_no_row(folder: Path) -> None:
+    made = experiment(folder, holdout=0.25)
+    splits = load_data(made)
+    setting = make_setting(made, splits)
+    assert setting.held is not None and splits.info.overlap == 7
+    for client in range(4):
+        trained, held = setting.population.of(client), setting.held.of(client)
+        assert trained.max() + splits.info.overlap < held.min()
+        assert not rows_in(splits, trained) & rows_in(splits, held)
+        nearer = np.append(trained, trained.max() + 1)
+        assert rows_in(splits, nearer) & rows_in(splits, held), "no more is left out than has to be"
+
+
+def test_clients_that_share_a_series_hold_nothing_out(folder: Path) -> None:
+    made = experiment(folder, holdout=0.25, partition="iid", clients=3)
+    with pytest.raises(ConfigError, match=r"federated\.holdout: examples of stock_indices overlap in time"):
+        make_setting(made, load_data(made))
+    make_setting(experiment(folder, partition="iid", clients=3), load_data(made))
+
+
+def test_a_site_holds_its_last_windows_out(folder: Path) -> None:
+    made = experiment(folder, sites=True, holdout=0.25)
+    played = Played(made)
+    population, held = cut(made, played.sizes, info=played.info)
+    assert held is not None and played.info.overlap == 7
+    assert all(population.of(site).max() + 7 < held.of(site).min() for site in (0, 1))
