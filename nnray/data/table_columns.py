@@ -175,7 +175,7 @@ def check_lengths(rows: Rows, count: int, *, where: str) -> None:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a number that a float32 can hold, written as tables write it: Python's 1_000 is a name."""
+    """Whether a cell is a number that a float32 can hold; 1_000, which Python takes for one, is a name."""
     try:
         return "_" not in cell and abs(float(cell)) <= _LARGEST
     except ValueError:
