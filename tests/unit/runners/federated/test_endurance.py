@@ -1,14 +1,23 @@
-"""Two hundred rounds: the process keeps its size, its tensors and its files."""
+"""Two hundred rounds: the process keeps its size, its tensors and its files.
+
+They go in a process of their own: what a long test session gives back in between, and takes, is more.
+"""
 
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import psutil
 from torch import Tensor
 
 from nnray.runners.federated.history import RoundRecord
+from tests.conftest import ROOT
 from tests.unit.runners.federated.small import Ran, Told, experiment
 
 ROUNDS, WARM, EVERY = 200, 100, 4
@@ -49,15 +58,35 @@ class Looks(Told):
             self.seen[record.round] = look()
 
 
-def test_rounds_leave_nothing_behind() -> None:
-    """With scaffold, whose clients' control variates are replaced whenever they take part."""
+def rounds() -> dict[int, Look]:
+    """What the process has after some rounds, and after all.
+
+    With scaffold, whose clients' control variates are replaced whenever they take part.
+    """
     looks, federated = Looks(), {"rounds": ROUNDS, "clients": 10, "strategy": "scaffold"}
     rarely = {"evaluate_every": EVERY, "checkpoint_every": EVERY}
     model = {"name": "mlp", "hidden": [256, 256]}
     made = experiment({**federated, **rarely}, model=model, optimizer={"name": "sgd", "lr": 0.01})
     assert Ran(made).go(looks).rounds == ROUNDS
-    before, after = looks.seen[WARM], looks.seen[ROUNDS]
+    return looks.seen
+
+
+def test_rounds_leave_nothing_behind(tmp_path: Path) -> None:
+    command, path = [sys.executable, "-m", __name__], os.pathsep.join([str(ROOT), *sys.path])
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    before, after = (Look(**found) for found in json.loads(done.stdout.splitlines()[-1]))
     assert before.tensors > 10 * WEIGHTS_BYTES, "the clients' own are among them"
     assert after.tensors - before.tensors <= FLYING * WEIGHTS_BYTES < (ROUNDS - WARM) / EVERY * WEIGHTS_BYTES
     assert after.memory - before.memory < SLACK_BYTES < (ROUNDS - WARM) * WEIGHTS_BYTES
     assert after.files <= before.files + 2
+
+
+if __name__ == "__main__":
+    seen = rounds()
+    print(json.dumps([asdict(seen[WARM]), asdict(seen[ROUNDS])]))
