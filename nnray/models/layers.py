@@ -112,7 +112,7 @@ def _draw(weight: Tensor, init: Initialization, gain: float) -> None:
 
 
 def image_shape(
-    info: DataInfo, model: str, *, smallest: int = 1, instead: str = "mlp"
+    info: DataInfo, model: str, *, smallest: int = 1, instead: str | None = None
 ) -> tuple[int, int, int]:
     """The ``(C, H, W)`` of the data, for a model that takes images of some size.
 
@@ -120,12 +120,13 @@ def image_shape(
         info: Of the data.
         model: That takes them, for messages.
         smallest: Height and width that it can take.
-        instead: The model that takes other inputs, for messages.
+        instead: The model that takes other inputs, for messages; `vector_model` if None.
 
     Raises:
         DataError: The inputs are no images, or too small.
     """
     shape = list(info.input_shape)
+    instead = instead or vector_model(info)
     if len(shape) != 3:
         raise DataError(
             f"model {model} takes images [channels, height, width], the inputs of data set {info.name} have "
@@ -138,3 +139,10 @@ def image_shape(
             f"{info.name} have {height} x {width}: use model {instead}, or larger images"
         )
     return channels, height, width
+
+
+def vector_model(info: DataInfo) -> str:
+    """A model that takes these inputs, whatever their shape: to be named in messages."""
+    if info.vocabulary:
+        return "text_cnn" if info.targets == "class" else "char_lstm"
+    return "tabular_mlp" if info.categories else "mlp"

@@ -9,8 +9,9 @@ from typing import Literal
 from torch import nn
 
 from nnray.data.splits import DataInfo
+from nnray.errors import DataError
 from nnray.fields import Activation, Initialization, PositiveInt, Probability
-from nnray.models.layers import ACTIVATIONS, dropout_layer, initialize, stack, vector_norm
+from nnray.models.layers import ACTIVATIONS, dropout_layer, initialize, stack, vector_model, vector_norm
 from nnray.models.tabular import answers
 
 
@@ -31,7 +32,15 @@ def mlp(
         activation: After each hidden layer.
         norm: Before each activation.
         init: How weights are drawn; default is torch's.
+
+    Raises:
+        DataError: Inputs are tokens, which are names and no quantities.
     """
+    if info.vocabulary:
+        raise DataError(
+            f"model mlp takes numbers, the inputs of data set {info.name} are tokens of texts: use model "
+            f"{vector_model(info)}"
+        )
     layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     width = prod(info.input_shape)
     for number, units in enumerate(hidden, start=1):

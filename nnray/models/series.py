@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nnray.data.splits import DataInfo
 from nnray.errors import ConfigError, DataError, Problem
+from nnray.models.layers import vector_model
 
 WindowNorm = Literal["none", "last", "standard"]
 _EPSILON = 1e-5
@@ -32,7 +33,7 @@ def series_shape(info: DataInfo, model: str) -> tuple[int, int]:
     if len(shape) != 2 or info.vocabulary:
         raise DataError(
             f"model {model} takes series [channels, time], the inputs of data set {info.name} have shape "
-            f"{shape}: use model mlp"
+            f"{shape}: use model {vector_model(info)}"
         )
     if info.output_shape is None:
         raise DataError(

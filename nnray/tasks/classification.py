@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from nnray.errors import DataError
 from nnray.fields import NonNegative, Positive, PositiveInt, Probability
 from nnray.metrics import Array, MetricSums
 from nnray.tasks.class_weights import weights_of
@@ -26,6 +27,13 @@ from nnray.tasks.scores import score_counts, score_metrics
 
 if TYPE_CHECKING:
     from nnray.data.splits import DataInfo
+
+# What to take for targets of each other kind.
+TASKS_OF = {
+    "numbers": "regression, or forecasting for series",
+    "classes": "segmentation for masks, language for texts, or ranking",
+    "boxes": "detection",
+}
 
 
 def classification(
@@ -53,7 +61,13 @@ def classification(
 
     Raises:
         ConfigError: Another number of weights than of classes, or nobody knows how many examples each has.
+        DataError: Examples have no class each.
     """
+    if info.targets != "class":
+        raise DataError(
+            f"task classification needs one class for each example, data set {info.name} has targets of kind "
+            f"{info.targets}: use task {TASKS_OF[info.targets]}"
+        )
     return Classification(
         classes=info.classes,
         label_smoothing=label_smoothing,

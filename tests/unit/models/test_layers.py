@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import cast, get_args
 
 import pytest
@@ -24,6 +26,11 @@ from nnray.models.layers import (
     stack,
     vector_norm,
 )
+from nnray.models.mlp import mlp
+from nnray.models.next_token import char_lstm
+from nnray.models.series import series_shape
+from nnray.models.tabular import tabular_mlp
+from nnray.models.text_cnn import text_cnn
 
 
 def test_the_table_has_every_activation_that_a_file_may_name() -> None:
@@ -164,3 +171,37 @@ def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...], message: s
 
 def test_a_shape_that_fits_is_handed_back() -> None:
     assert image_shape(DataInfo("iris", (3, 6, 7), ("a", "b")), "tiny", smallest=6) == (3, 6, 7)
+
+
+TOKENS = DataInfo("mail", (128,), ("ham", "spam"), vocabulary=50)
+
+
+@pytest.mark.parametrize(
+    ("info", "model"),
+    [
+        (TOKENS, text_cnn),
+        (replace(TOKENS, targets="classes", target_shape=(128,)), char_lstm),
+        (DataInfo("adult", (3,), ("a", "b"), categories=(4, 0, 0)), tabular_mlp),
+        (DataInfo("iris", (3,), ("a", "b")), mlp),
+    ],
+)
+def test_the_model_that_is_named_instead_takes_the_inputs(
+    info: DataInfo, model: Callable[[DataInfo], nn.Module]
+) -> None:
+    with pytest.raises(DataError, match=rf"model tiny takes images .*: use model {model.__name__}$"):
+        image_shape(info, "tiny")
+    with pytest.raises(DataError, match=rf"model tiny takes series .*: use model {model.__name__}$"):
+        series_shape(info, "tiny")
+    assert isinstance(model(info), nn.Module)
+
+
+def test_a_model_that_is_named_instead_by_a_caller_stays() -> None:
+    with pytest.raises(DataError, match="use model autoencoder"):
+        image_shape(TOKENS, "tiny", instead="autoencoder")
+
+
+def test_an_mlp_takes_no_tokens() -> None:
+    with pytest.raises(
+        DataError, match=r"model mlp takes numbers.*mail are tokens of texts: use model text_cnn"
+    ):
+        mlp(TOKENS)

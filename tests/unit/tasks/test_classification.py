@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, one_hot
 
-from nnray.data.splits import DataInfo
-from nnray.errors import ConfigError
+from nnray.data.splits import DataInfo, TargetKind
+from nnray.errors import ConfigError, DataError
 from nnray.metrics import to_sums
 from nnray.tasks.classification import (
+    TASKS_OF,
     Classification,
     classification,
     confidence_bins,
@@ -205,3 +206,19 @@ def test_half_precision_outputs_are_measured_in_full() -> None:
     outputs, targets = draw(6, 30, 4)
     half = outputs.bfloat16()
     assert metrics_of(task_of(4), half, targets) == metrics_of(task_of(4), half.float(), targets)
+
+
+@pytest.mark.parametrize(
+    ("targets", "task"),
+    [("numbers", "regression, or forecasting"), ("classes", "segmentation"), ("boxes", "detection")],
+)
+def test_targets_that_are_no_class_are_refused_with_the_task_for_them(targets: TargetKind, task: str) -> None:
+    asked = DataInfo("made up", (3,), ("a", "b"), targets=targets)
+    with pytest.raises(
+        DataError, match=rf"one class for each example, .*made up has .*kind {targets}: use task {task}"
+    ):
+        classification(asked)
+
+
+def test_every_kind_of_targets_has_a_task_to_name() -> None:
+    assert set(TASKS_OF) | {"class"} == set(get_args(TargetKind))
