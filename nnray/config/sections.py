@@ -206,7 +206,12 @@ class SweepConfig(Section):
     of: Literal["train", "federate"] = "train"
     space: Annotated[
         dict[str, Range],
-        Field(min_length=1, max_length=200, description="from 1 to 200 paths, each with a range"),
+        Field(
+            min_length=1,
+            max_length=200,
+            description="from 1 to 200 paths, each with a range, such as "
+            "optimizer.lr: {loguniform: [1e-4, 1e-1]}",
+        ),
     ]
     metric: Metric = "val_accuracy"
     mode: Mode | None = None

@@ -22,9 +22,9 @@ Rows = list[dict[str, str]]
 
 def series_csv(
     *,
-    file: str,
     targets: Sequence[str],
     root: str | None = None,
+    file: str = "",
     inputs: Sequence[str] = (),
     group: str | None = None,
     time: str | None = None,
@@ -38,9 +38,10 @@ def series_csv(
     """Windows of the series in a CSV file, cut by time into training, validation and test.
 
     Args:
-        file: Name of the file below the root, with a header; rows in the order of time.
         targets: Columns to forecast.
-        root: Folder that has the file; None means ``$NNRAY_DATA``, else the user's cache folder.
+        root: The file, with a header and rows in the order of time, or the folder that has it; None means
+            ``$NNRAY_DATA``, else the user's cache folder.
+        file: Name of the file below the root.
         inputs: Further columns that are seen in the past, but not forecast.
         group: Column that says which series a row belongs to; None for one series.
         time: Column that must ascend within a series, numbers or texts such as 2026-01-31; None to trust
@@ -198,7 +199,5 @@ def _check_order(cells: list[str], where: str) -> None:
 def _find(root: str | None, file: str) -> Path:
     path = data_root(root) / file
     if not path.is_file():
-        raise DataError(
-            f"series_csv: no file at {path}; set data.root to its folder and data.file to its name"
-        )
+        raise DataError(f"series_csv: no file at {path}; set data.root to the file, or data.file to its name")
     return path

@@ -18,6 +18,8 @@ from nnray.runners.headline import scores
 from nnray.training import loop
 from nnray.training.loop import EpochReport
 
+_EPOCHS = ("epochs", "epoch")
+
 
 class Screen:
     """What every display does, unless it says otherwise: nothing but to pass notes on."""
@@ -62,7 +64,7 @@ class Lines(Quiet):
     def begin(self, title: str, *, epochs: int) -> None:
         """Say what begins."""
         self._epochs = epochs
-        self.note(f"{title}: {epochs} epochs")
+        self.note(f"{title}: {epochs} epoch{'s' * (epochs != 1)}")
 
     def epoch(self, report: EpochReport, /) -> None:
         """Say how the epoch went."""
@@ -88,7 +90,7 @@ class Bar(Display):
         """Start the bar."""
         self._epochs = epochs
         self._bar.start()
-        self.note(f"{title}: {epochs} epochs")
+        self.note(f"{title}: {epochs} epoch{'s' * (epochs != 1)}")
         self._task = self._bar.add_task("training", total=float(epochs), now="")
 
     def progress(self, progress: loop.Progress, /) -> None:

@@ -21,6 +21,7 @@ from nnray.runners.report.page import Section, page
 from nnray.runners.report.stored import of_store
 from nnray.tracking.archive import Archive, ArchivedRun
 from nnray.tracking.stored import find_stored
+from nnray.tracking.tracker import RUN_TAG
 
 
 def report(
@@ -126,4 +127,6 @@ def _recorded(archive: Archive, reference: str) -> ArchivedRun:
 
 
 def _place(account: Account) -> Path:
-    return account.folder / "report.html" if account.folder else Path(f"{account.name}.html")
+    """In the run's folder; here where it has none, a trial's by the names of its sweep and its own."""
+    name = account.tags.get(RUN_TAG, account.name).replace("/", "-")
+    return account.folder / "report.html" if account.folder else Path(f"{name}.html")

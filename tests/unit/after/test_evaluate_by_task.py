@@ -83,7 +83,9 @@ def test_other_splits_can_be_measured(forecast: Trained, part: str) -> None:
         assert found.metrics["loss"] == pytest.approx(forecast.result.metrics["val_loss"])
 
 
-@pytest.mark.parametrize("asked", [{"temperature": True}, {"threshold_by": "f1"}, {"bootstrap": 50}, {"wrong": 3}])
+@pytest.mark.parametrize(
+    "asked", [{"temperature": True}, {"threshold_by": "f1"}, {"bootstrap": 50}, {"wrong": 3}]
+)
 def test_what_is_of_classes_is_refused(forecast: Trained, asked: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(asked))}: is for models that tell one class"):
         nnray.evaluate(forecast.result, root=forecast.root, **asked)  # type: ignore[arg-type]

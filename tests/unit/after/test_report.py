@@ -91,6 +91,8 @@ def test_a_trial_s_model_leads_to_the_trial(tmp_path: Path) -> None:
     assert (account.name, account.metrics["val_accuracy"]) == ("s-0003", 0.75)
     assert account.notes[0] == "a part of swept-1, which has a page of its own: `nnray report swept-1`"
     assert "<h2>Results</h2>" in render(account)
+    (written,) = report("net", root=tmp_path, tracking=tracker.uri).files
+    assert Path(written).name == "swept-1-0003.html"
 
 
 def test_the_store_alone_tells_the_same(trained: Trained, tmp_path: Path) -> None:

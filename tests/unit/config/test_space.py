@@ -131,7 +131,10 @@ def test_a_range_that_can_t_be_searched_is_told(range_: Any, expected: str) -> N
 
 def test_an_empty_space_is_told() -> None:
     (found,) = problems_of({})
-    assert found == "sweep.space: must be from 1 to 200 paths, each with a range (got {})"
+    assert found == (
+        "sweep.space: must be from 1 to 200 paths, each with a range, such as "
+        "optimizer.lr: {loguniform: [1e-4, 1e-1]} (got {})"
+    )
 
 
 def test_a_key_must_exist_under_every_name_that_is_tried() -> None:

@@ -150,6 +150,14 @@ def test_a_csv_file_gives_targets_first_and_a_group_for_each_series(shop: Path) 
     assert splits.train.inputs[0, :, 0].tolist() == pytest.approx([float(cells[2]), float(cells[3])])
 
 
+def test_the_root_may_be_the_file(shop: Path) -> None:
+    given: dict[str, Any] = {"targets": ["sales"], "past": 6, "horizon": 3}
+    by_root = series_csv(root=str(shop / "shops.csv"), **given)
+    assert torch.equal(by_root.train.inputs, read(shop).train.inputs)  # type: ignore[union-attr]
+    with pytest.raises(DataError, match=r"no file at .*gone\.csv; set data\.root to the file"):
+        series_csv(root=str(shop / "gone.csv"), **given)
+
+
 def test_stride_is_the_distance_of_training_windows_alone(shop: Path) -> None:
     one, third = read(shop), read(shop, stride=3)
     assert torch.equal(third.train.inputs, one.train.inputs[::3])  # type: ignore[union-attr]

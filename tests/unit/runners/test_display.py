@@ -73,6 +73,12 @@ def test_lines_say_how_an_epoch_went_and_how_long_it_will_take(capsys: pytest.Ca
     assert line == "epoch 2/4  train_loss 0.5000  val_accuracy 0.9123  1,234 samples/s  *  6 s left"
 
 
+def test_one_epoch_is_not_many(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines() as display:
+        display.begin("digits", epochs=1)
+    assert capsys.readouterr().err == "digits: 1 epoch\n"
+
+
 def test_a_bar_leaves_a_line_for_each_epoch() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     with Bar(console) as display:
