@@ -183,6 +183,7 @@ def present(experiment: Experiment) -> bool:
         "movielens": "movielens_small",
         **{name: name for name in FORMS},
         "movielens_ranking": "movielens_small",
+        "table": "movielens_small",
         "airline": "series",
         "stock_indices": "series",
     }
