@@ -73,7 +73,7 @@ def mean_rating(splits: DataSplits, metrics: Metrics) -> float:
 def background(splits: DataSplits, metrics: Metrics) -> float:
     """Mean IoU of always telling the most frequent class: its share, and 0 for all others."""
     _, test = examples(splits)
-    return most_frequent(splits, metrics) / len(test.targets.unique())
+    return most_frequent(splits, metrics) / len(set(test.targets.flatten().tolist()))
 
 
 def components(count: int) -> Callable[[DataSplits, Metrics], float]:
@@ -91,7 +91,7 @@ def components(count: int) -> Callable[[DataSplits, Metrics], float]:
 
 def principal(rows: Tensor, count: int) -> Tensor:
     """The first principal directions, as columns."""
-    _, directions = torch.linalg.eigh(rows.T @ rows)
+    directions: Tensor = torch.linalg.eigh(rows.T @ rows)[1]
     return directions[:, -count:]
 
 
