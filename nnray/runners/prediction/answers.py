@@ -127,7 +127,7 @@ def outputs_of(module: nn.Module, inputs: Tensor, *, batch_size: int, device: to
 def bounded(task: Task, outputs: Array) -> Array:
     """Numbers within the bounds of a task, where it has some."""
     bound = getattr(task, "bounded", None)
-    found: Array = outputs if bound is None else bound(torch.from_numpy(outputs)).numpy()
+    found: Array = outputs if bound is None else bound(torch.tensor(outputs)).numpy()
     return found
 
 
@@ -144,7 +144,8 @@ def answered(
     """
     if not classes:
         return Numbers(names, outputs[:, 0])
-    probabilities: Array = torch.from_numpy(outputs).softmax(1).numpy()
+    # Copied: what workers send can't be written to, and torch has no such tensors.
+    probabilities: Array = torch.tensor(outputs).softmax(1).numpy()
     return Answers(names, probabilities, classes, threshold)
 
 
