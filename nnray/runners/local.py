@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nnray.assembly import assemble, load_data
+from nnray.assembly import assemble, build_task, load_data
 from nnray.assembly.described import about
 from nnray.config import Experiment, flatten
 from nnray.data.splits import DataSplits
 from nnray.runners.display import Display
+from nnray.runners.exhibits.make import is_watched
 from nnray.runners.exhibits.show import record as record_exhibits
 from nnray.runners.exhibits.show import show
 from nnray.runners.folder import RunFolder
@@ -190,6 +191,10 @@ class Stages:
             run=self.run,
         )
 
+    def _record_exhibits(self, epoch: int) -> None:
+        storage = as_folder(self.storage)
+        record_exhibits(self.tracker, self.run, storage=storage, folder=self.folder, epoch=epoch)
+
     def _faults(self) -> list[str]:
         """What has happened to workers, also recorded beside the metrics."""
         faults: list[str] = self.folder.record.get("faults", [])
@@ -199,18 +204,14 @@ class Stages:
 
     def _train(self) -> list[EpochRecord]:
         records: list[EpochRecord] = []
+        watched = is_watched(self.experiment, build_task(self.experiment, self.splits.info))
         began, before = time.perf_counter(), self.folder.record.get("seconds", 0.0)
         with self.display as display:
             display.begin(self.folder.name, epochs=self.experiment.training.epochs)
             for record in self.epochs():
                 self.tracker.log_metrics(self.run, metric_rows(record))
-                record_exhibits(
-                    self.tracker,
-                    self.run,
-                    storage=as_folder(self.storage),
-                    folder=self.folder,
-                    epoch=record.report.epoch,
-                )
+                if watched:
+                    self._record_exhibits(record.report.epoch)
                 display.epoch(record.report)
                 records.append(record)
                 if not record.replayed:

@@ -22,7 +22,7 @@ from nnray.errors import UserCodeError
 from nnray.evaluation.evaluate import evaluation_mode
 from nnray.runners.folder import EXHIBITS
 from nnray.seeding import torch_seeded
-from nnray.tasks.exhibit import Curves, Passage, Picture, Points
+from nnray.tasks.exhibit import Exhibit
 from nnray.tasks.task import Task
 from nnray.training.storage import LocalFolder, RemoteFolder
 
@@ -89,11 +89,10 @@ def is_of_epoch(name: str) -> bool:
 
 def _require_exhibits(shown: Any, experiment: Experiment) -> None:
     """Check what came from a task, which may be a user's own."""
-    kinds = Curves, Passage, Picture, Points
     expected = "expected lower-case names, each of a Picture, Passage, Curves or Points"
     if not isinstance(shown, Mapping):
         raise UserCodeError(experiment.task.name, f"exhibits() gave {type(shown).__name__}; {expected}")
     for name, exhibit in shown.items():
-        if not (isinstance(name, str) and _NAME.fullmatch(name) and isinstance(exhibit, kinds)):
+        if not (isinstance(name, str) and _NAME.fullmatch(name) and isinstance(exhibit, Exhibit)):
             told = f"{name!r}: {type(exhibit).__name__}"
             raise UserCodeError(experiment.task.name, f"exhibits() gave {told}; {expected}")
