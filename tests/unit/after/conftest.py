@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,13 @@ def train_in(folder: Path, *, name: str, overrides: list[str]) -> Trained:
     """Train on digits; everything goes below ``folder``."""
     file = folder / f"{name}.yaml"
     file.write_text(f"name: {name}\ndata: {{name: digits}}\nmodel: {{name: mlp, hidden: [32]}}\n")
+    return train_below(folder, file, ["optimizer.lr=3e-3", *overrides])
+
+
+def train_below(folder: Path, file: Path, overrides: Sequence[str] = ()) -> Trained:
+    """Train an experiment file; everything goes below ``folder``."""
     places = [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.dir={folder}/runs"]
-    result = nnray.train(file, [*places, "optimizer.lr=3e-3", *overrides], quiet=True)
-    return Trained(result, folder)
+    return Trained(nnray.train(file, [*places, *overrides], quiet=True), folder)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import nnray
 from nnray.errors import ConfigError, DataError
 from nnray.runners.evaluation.by_task import tells_classes
 from nnray.runners.subject import open_subject
-from tests.unit.after.conftest import Trained
+from tests.unit.after.conftest import Trained, train_below
 from tests.unit.data.series_files import write_classic
 
 FORECAST = """
@@ -33,8 +33,7 @@ training: {epochs: 1}
 def trained_by(text: str, folder: Path, name: str) -> Trained:
     file = folder / f"{name}.yaml"
     file.write_text(text)
-    places = [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.dir={folder}/runs"]
-    return Trained(nnray.train(file, places, quiet=True), folder)
+    return train_below(folder, file)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from nnray.errors import ConfigError, DataError
 from nnray.runners.prediction import goes_on
 from nnray.runners.prediction.kinds import require_answers
 from nnray.runners.subject import open_subject
-from tests.unit.after.conftest import Trained
+from tests.unit.after.conftest import Trained, train_below
 from tests.unit.data.series_files import write_series
 
 SHOPS = """
@@ -38,8 +38,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     write_series(folder / "shops.csv")
     file = folder / "shops.yaml"
     file.write_text(SHOPS.format(folder=folder))
-    places = [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.dir={folder}/runs"]
-    return Trained(nnray.train(file, places, quiet=True), folder)
+    return train_below(folder, file)
 
 
 def ask(shops: Trained, **kwargs: Any) -> Any:

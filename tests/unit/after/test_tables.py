@@ -25,7 +25,7 @@ from nnray.runners.serving.serve import application
 from nnray.runners.subject import Subject, open_subject
 from nnray.tasks.rating import Rating
 from nnray.tasks.regression import Regression
-from tests.unit.after.conftest import Trained
+from tests.unit.after.conftest import Trained, train_below
 from tests.unit.data.table_files import write_customers
 from tests.unit.runners.serving.asgi import ask
 
@@ -48,9 +48,7 @@ def trained_table(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     }  # fmt: skip
     experiment = {"name": "customers", "data": data, "model": {"name": "tabular_mlp", "hidden": [8]}}
     (folder / "customers.yaml").write_text(json.dumps(experiment), encoding="utf-8")
-    places = [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.dir={folder}/runs"]
-    overrides = [*places, "training.epochs=3", "optimizer.lr=2e-2"]
-    return Trained(nnray.train(folder / "customers.yaml", overrides, quiet=True), folder)
+    return train_below(folder, folder / "customers.yaml", ["training.epochs=3", "optimizer.lr=2e-2"])
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +164,9 @@ def spending(trained_table: Trained, tmp_path_factory: pytest.TempPathFactory) -
     """With the same file, and what is spent as the answer."""
     folder = tmp_path_factory.mktemp("spending")
     changes = ["data.label=spent", "data.drop=[id, buys]", "task.name=regression", "training.metric=val_r2"]
-    places = [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.dir={folder}/runs"]
     few = ["training.epochs=12", "optimizer.lr=3e-2", "training.batch_size=16"]
     given = trained_table.folder / "customers.yaml"
-    return Trained(nnray.train(given, [*changes, *places, *few], quiet=True), folder)
+    return train_below(folder, given, [*changes, *few])
 
 
 def test_numbers_are_learnt_and_measured(spending: Trained) -> None:

@@ -14,7 +14,7 @@ import nnray
 from nnray.data.tokens import from_json
 from nnray.runners.serving.serve import application
 from nnray.runners.subject import Subject, open_subject
-from tests.unit.after.conftest import Trained
+from tests.unit.after.conftest import Trained, train_below
 from tests.unit.data.text_files import messages
 from tests.unit.runners.serving.asgi import ask
 
@@ -30,9 +30,7 @@ def trained_texts(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     data = {"root": str(folder), "file": "mail.tsv", "text": "mail", "label": "kind", "delimiter": "\t"}
     experiment = {"name": "texts", "data": {"name": "text_csv", **data}, "model": {"name": "embedding_bag"}}
     (folder / "texts.yaml").write_text(json.dumps(experiment), encoding="utf-8")
-    places = [f"tracking.uri=sqlite:///{folder}/mlflow.db", f"tracking.dir={folder}/runs"]
-    overrides = [*places, "training.epochs=8", "optimizer.lr=2e-2"]
-    return Trained(nnray.train(folder / "texts.yaml", overrides, quiet=True), folder)
+    return train_below(folder, folder / "texts.yaml", ["training.epochs=8", "optimizer.lr=2e-2"])
 
 
 @pytest.fixture(scope="module")
