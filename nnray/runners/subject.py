@@ -22,6 +22,7 @@ from nnray.config import Experiment
 from nnray.data.splits import DataInfo, DataSplits, Split
 from nnray.errors import DataError, RunError
 from nnray.runners import origins
+from nnray.runners.kinds import tells_classes
 from nnray.runners.origins import Found, Origin
 from nnray.tasks.task import Task
 from nnray.training.device import find_device
@@ -54,6 +55,11 @@ class Subject:
     sha256: str
     origin: Origin
     about: About
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether it tells one class of each example, so that figures of classes can be taken."""
+        return tells_classes(self.info, self.task)
 
     def splits(self) -> DataSplits:
         """The experiment's data, as they were prepared for training; the test split isn't read.

@@ -14,7 +14,6 @@ from pathlib import Path
 from nnray.data.splits import DataSplits
 from nnray.errors import ConfigError, DataError, Problem
 from nnray.evaluation.evaluate import evaluate
-from nnray.runners import kinds
 from nnray.runners.evaluation.card import Part, about_model, about_settings, figure
 from nnray.runners.evaluation.card_text import to_html, to_markdown
 from nnray.runners.evaluation.given import Given
@@ -26,11 +25,6 @@ _LIMITS = (
     "The figures are of these examples: how far chance moves them was not measured.",
     "One training with one seed: another seed gives other weights and other figures.",
 )
-
-
-def tells_classes(subject: Subject) -> bool:
-    """Whether a model tells one class of each example, so that figures of classes can be taken."""
-    return kinds.tells_classes(subject.info, subject.task)
 
 
 def require_no_classes_asked(subject: Subject, *, asked: Mapping[str, bool]) -> None:

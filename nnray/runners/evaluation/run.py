@@ -19,7 +19,7 @@ from nnray.evaluation.bootstrap import Interval
 from nnray.evaluation.calibration import fit_temperature
 from nnray.evaluation.predictions import Predictions, collect
 from nnray.evaluation.threshold import ThresholdBy, choose_threshold, untempered, with_threshold
-from nnray.runners.evaluation.by_task import measure_by_task, require_no_classes_asked, tells_classes
+from nnray.runners.evaluation.by_task import measure_by_task, require_no_classes_asked
 from nnray.runners.evaluation.card import card
 from nnray.runners.evaluation.card_text import to_html, to_markdown
 from nnray.runners.evaluation.given import Given, given_examples, own_examples
@@ -119,7 +119,7 @@ def evaluate_model(subject: Subject, request: Request, *, root: Path = Path("run
     _require_sense(subject, request)
     given, own = _examples(subject, request)
     with findings(subject, "evaluate", root=root, out=request.out) as found, _on_device(subject):
-        if tells_classes(subject):
+        if subject.tells_classes:
             measured = _measure(subject, given, request=request, own=own)
             _write(found, given, measured)
             metrics, intervals = measured.metrics, measured.intervals
@@ -150,7 +150,7 @@ def evaluate_model(subject: Subject, request: Request, *, root: Path = Path("run
 
 def _require_sense(subject: Subject, request: Request) -> None:
     """Refuse what would mislead."""
-    if not tells_classes(subject):
+    if not subject.tells_classes:
         asked = {"temperature": request.temperature, "threshold_by": request.threshold_by is not None}
         usual = Request()
         asked["bootstrap"] = request.resamples not in (0, usual.resamples)

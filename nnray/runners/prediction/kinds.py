@@ -5,13 +5,7 @@ from __future__ import annotations
 import math
 
 from nnray.errors import ConfigError, Problem
-from nnray.runners.kinds import tells_classes
 from nnray.runners.subject import Subject
-
-
-def tells_class(subject: Subject) -> bool:
-    """Whether a model tells the class of an example."""
-    return tells_classes(subject.info, subject.task)
 
 
 def tells_number(subject: Subject) -> bool:
@@ -36,7 +30,7 @@ def require_answers(
     Raises:
         ConfigError: With what to do instead.
     """
-    classes = subject.info.classes if tells_class(subject) else ()
+    classes = subject.info.classes if subject.tells_classes else ()
     if not classes and not tells_number(subject):
         message = (
             f"is of task {subject.experiment.task.name}, which tells neither a class nor one number of an "

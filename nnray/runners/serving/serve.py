@@ -12,7 +12,7 @@ from nnray import __version__
 from nnray.errors import ConfigError, Problem
 from nnray.runners.features import feature_names
 from nnray.runners.kinds import scores_classes
-from nnray.runners.prediction.kinds import tells_class, threshold_problem
+from nnray.runners.prediction.kinds import threshold_problem
 from nnray.runners.serving.app import Application, Limits
 from nnray.runners.serving.engine import Engine
 from nnray.runners.serving.server import address, run
@@ -43,7 +43,7 @@ def application(
     Raises:
         ConfigError: The threshold is none for this model.
     """
-    classes = subject.info.classes if tells_class(subject) else ()
+    classes = subject.info.classes if subject.tells_classes else ()
     if threshold is not None and (message := threshold_problem(threshold, classes)):
         raise ConfigError("serve", [Problem("threshold", message)])
     signature = Signature.of(subject.info, most=max_examples, columns=feature_names(subject))

@@ -9,7 +9,6 @@ import pytest
 
 import nnray
 from nnray.errors import ConfigError, DataError
-from nnray.runners.evaluation.by_task import tells_classes
 from nnray.runners.subject import open_subject
 from tests.unit.after.conftest import Trained, train_below
 from tests.unit.data.series_files import write_classic
@@ -109,5 +108,5 @@ def test_a_task_that_rebuilds_images_of_classes_is_measured_by_its_errors(rebuil
 
 
 def test_which_models_tell_classes(forecast: Trained, rebuilt: Trained, trained: Trained) -> None:
-    told = [tells_classes(open_subject(str(t.result.folder))) for t in (forecast, rebuilt, trained)]
+    told = [open_subject(str(t.result.folder)).tells_classes for t in (forecast, rebuilt, trained)]
     assert told == [False, False, True]
